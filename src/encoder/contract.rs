@@ -1,0 +1,123 @@
+//! What an encoder is: texts and their role in, rows of numbers out.
+
+use crate::error::Result;
+
+/// Which tower a text goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A question.
+    Query,
+    /// A passage.
+    Passage,
+}
+
+/// How two rows are compared; higher is always better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Similarity {
+    /// Inner product of the rows as they are.
+    Dot,
+    /// Inner product of rows of unit length; encoders with this similarity give unit (or zero) rows.
+    Cosine,
+}
+
+impl Similarity {
+    /// The name manifests and screens use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Similarity::Dot => "dot",
+            Similarity::Cosine => "cosine",
+        }
+    }
+
+    /// The similarity of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "dot" => Some(Similarity::Dot),
+            "cosine" => Some(Similarity::Cosine),
+            _ => None,
+        }
+    }
+}
+
+/// Row-major `[n, d]` f32 rows, finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    dimension: usize,
+    values: Vec<f32>,
+}
+
+impl Embeddings {
+    /// Wraps `n * dimension` values. Panics when the length is not a multiple of the dimension: a bug of the caller.
+    pub fn new(dimension: usize, values: Vec<f32>) -> Self {
+        assert!(
+            dimension > 0 && values.len().is_multiple_of(dimension),
+            "{} values are no rows of {dimension}",
+            values.len()
+        );
+        Embeddings { dimension, values }
+    }
+
+    /// Number of rows `n`.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dimension
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Components a row `d`.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Row `i`, of length `d`.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.dimension..(i + 1) * self.dimension]
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+/// What a manifest has to know of an encoder so that another one is never taken for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderCard {
+    /// What it was opened from, as the user wrote it: `builtin`, a folder, `owner/name`.
+    pub name: String,
+    /// Family: `static`, `bert`, `distilbert`, `xlm-roberta`, `modernbert`.
+    pub family: String,
+    /// sha256 (hex) over weights, tokenizer and settings: equal fingerprints give equal vectors.
+    pub fingerprint: String,
+    /// sha256 (hex) of the tokenizer alone.
+    pub tokenizer: String,
+    /// Components a row.
+    pub dimension: usize,
+    /// How rows are compared.
+    pub similarity: Similarity,
+    /// `cls`, `mean` or `max`.
+    pub pooling: String,
+    /// Put before each query, usually empty.
+    pub query_prompt: String,
+    /// Put before each passage, usually empty.
+    pub passage_prompt: String,
+    /// Tokens after which a text is cut; `None` where nothing is cut.
+    pub max_tokens: Option<usize>,
+}
+
+/// Turns texts into rows. Opening one is [`encoder::open`](super::open).
+pub trait Encoder: Send + Sync {
+    /// What it is.
+    fn card(&self) -> &EncoderCard;
+
+    /// One row a text, in the texts' order: `[texts.len(), d]`. A text without a known token gets a zero row.
+    ///
+    /// Uses the rayon pool it is called in. Fails when the weights give a value that is not finite.
+    fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings>;
+
+    /// Byte ranges of the text's tokens, special tokens left out: what chunking by tokens counts.
+    fn token_spans(&self, text: &str) -> Vec<(usize, usize)>;
+}

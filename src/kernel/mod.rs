@@ -1,0 +1,4 @@
+//! Arithmetic on rows, chosen at run time for the processor at hand; the unsafe arithmetic of the house lives here.
+
+pub mod dot;
+pub mod matmul;

@@ -1,0 +1,71 @@
+//! Named stages of long work, reported to whoever was handed in; the engine itself never prints.
+//!
+//! A caller that wants bars implements [`Progress`]; one that does not hands in [`Silent`]. The same object carries
+//! the wish to stop: long loops ask [`Progress::checkpoint`] and leave with [`ErrorKind::Interrupted`] when told to.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A stage of work with a name users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Passages read from the sources.
+    Reading,
+    /// Passages written to the sparse side.
+    Sparse,
+    /// Passages turned into vectors.
+    Encoding,
+    /// Rows inserted in the neighbour graph.
+    Graph,
+    /// Pseudo-queries scored to find the fusion weight.
+    Calibrating,
+    /// Queries searched.
+    Searching,
+    /// Words counted for a vocabulary.
+    Counting,
+    /// Files hashed.
+    Verifying,
+    /// Bytes fetched.
+    Fetching,
+}
+
+impl Stage {
+    /// The stage's name, lower case, as screens show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Reading => "reading",
+            Stage::Sparse => "sparse",
+            Stage::Encoding => "encoding",
+            Stage::Graph => "graph",
+            Stage::Calibrating => "calibrating",
+            Stage::Searching => "searching",
+            Stage::Counting => "counting",
+            Stage::Verifying => "verifying",
+            Stage::Fetching => "fetching",
+        }
+    }
+}
+
+/// Receives what long work reports. Called from several threads at once.
+pub trait Progress: Send + Sync {
+    /// A stage begins; `total` units of work where that is known.
+    fn begin(&self, _stage: Stage, _total: Option<u64>) {}
+    /// `units` more of a stage are done.
+    fn advance(&self, _stage: Stage, _units: u64) {}
+    /// A stage is over.
+    fn finish(&self, _stage: Stage) {}
+    /// Something the user should know although work goes on.
+    fn warn(&self, _message: &str) {}
+    /// Whether the user asked to stop.
+    fn cancelled(&self) -> bool {
+        false
+    }
+    /// Leaves with an error when the user asked to stop; long loops call it once a batch.
+    fn checkpoint(&self) -> Result<()> {
+        if self.cancelled() { Err(Error::new(ErrorKind::Interrupted, "interrupted")) } else { Ok(()) }
+    }
+}
+
+/// Reports nothing and never stops.
+pub struct Silent;
+
+impl Progress for Silent {}

@@ -1,0 +1,4 @@
+//! Teaching encoders.
+
+pub mod distill;
+pub mod vocabulary;
