@@ -90,7 +90,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::Check(args) => check::run(args, &cli.global, ui),
         Command::Convert(args) => convert::run(args, ui),
         Command::Distill(args) => distill::run(args, ui),
-        Command::Demo(args) => demo::run(args, ui),
+        Command::Demo(args) => demo::run(args, &cli.global, ui),
     }
 }
 
