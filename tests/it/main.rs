@@ -2,5 +2,16 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod support;
+
+/// `build-index`: what is read, published, and survives.
+mod build_index;
+/// `compare`: parity with trec_eval and with published baselines.
+mod compare;
+/// Every error a user can cause: message, hint, exit code.
+mod errors;
+/// Damaged and old files.
+mod formats;
+/// `query`: answers and their reasons.
+mod query;
 /// The house rules as tests.
 mod tidy;
