@@ -59,10 +59,18 @@ enum Duplicates {
     Near,
 }
 
+/// A language by its two-letter code.
+fn language(name: &str) -> Result<Language> {
+    Language::from_name(name).ok_or_else(|| {
+        Error::usage(format!("`{name}` is no language this program analyses"))
+            .hint("two-letter codes: `en`, `de`, `ko`, … or `none`; `auto` votes on the first passages")
+    })
+}
+
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let language = match args.language.as_str() {
         "auto" => None,
-        name => Some(name.parse::<Language>()?),
+        name => Some(language(name)?),
     };
     let encoder = match args.encoder.as_str() {
         "none" => None,

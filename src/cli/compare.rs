@@ -7,7 +7,6 @@ use parallax::collection::write;
 use parallax::compare::report::{self, Provenance};
 use parallax::compare::{CompareOptions, Comparison, System, compare};
 use parallax::dense::SearchHow;
-use parallax::text::scripts;
 use parallax::{Error, Measure, Mode, QuerySet, Result, Searcher};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -138,7 +137,7 @@ pub(crate) fn default_measures(set: &QuerySet) -> Vec<Measure> {
     let mut answers = set.queries.iter().flat_map(|query| &query.answers);
     if answers.clone().next().is_some() {
         names.extend(["answer-recall@20", "answer-P@20"]);
-        if answers.any(|answer| answer.chars().any(scripts::is_hangul)) {
+        if answers.any(|answer| answer.chars().any(|c| ('가'..='힣').contains(&c))) {
             names.extend(["answer-recall(korean)@20", "answer-P(korean)@20"]);
         }
     }

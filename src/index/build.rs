@@ -296,7 +296,7 @@ impl Site<'_> {
             command: self.options.command.clone(),
             collection: sides.collection,
             sparse: SparseRecord {
-                analyzer: sides.analyzer.name().to_string(),
+                analyzer: sides.analyzer.name(),
                 terms: stats.vocabulary,
                 postings: stats.postings,
                 tokens: stats.tokens,
@@ -357,7 +357,7 @@ impl Site<'_> {
         };
         let language = match self.options.language {
             Some(language) => language,
-            None => sparse::vote(first.passages.iter().map(|passage| passage.text.as_str())),
+            None => Language::vote(first.passages.iter().map(|passage| passage.text.as_str())),
         };
         let analyzer = Analyzer::for_language(language);
         let rows = match self.encoder {

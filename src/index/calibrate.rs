@@ -173,7 +173,7 @@ fn contests(
             let on_dense = dense.score(asked.row(*i), &rivals);
             let right = Candidate {
                 ordinal: question.ordinal,
-                sparse: f64::from(sparse.score_text(&question.query, &weighting, &question.rest)?),
+                sparse: f64::from(sparse.bm25_of_text(&question.query, &question.rest)?),
                 dense: f64::from(kernel::dot::dot(asked.row(*i), rests.row(*i))),
             };
             let mut contest = vec![right];
