@@ -1,1 +1,4 @@
 //! Dense.
+
+pub mod exact;
+pub mod rows;
