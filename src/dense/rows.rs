@@ -209,6 +209,26 @@ pub(crate) mod tests {
         (folder, rows)
     }
 
+    /// Rows around `clusters` centres, each row its centre plus `spread` times as long a random vector, of unit
+    /// length: `[n, d]`, the same each time.
+    pub(crate) fn clustered(n: usize, d: usize, clusters: usize, spread: f32, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = crate::dense::build::scramble(state);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        // The sum of four uniform numbers is near enough to a normal one.
+        let mut vector = || (0..d).map(|_| (0..4).map(|_| uniform()).sum::<f32>() - 2.0).collect::<Vec<f32>>();
+        let centres: Vec<Vec<f32>> = (0..clusters).map(|_| vector()).collect();
+        let row = |i: usize| {
+            let centre = &centres[i * 31 % clusters];
+            let row: Vec<f32> = centre.iter().zip(vector()).map(|(c, e)| c + spread * e).collect();
+            let length = dot(&row, &row).sqrt();
+            row.into_iter().map(move |value| value / length)
+        };
+        (0..n).flat_map(row).collect()
+    }
+
     proptest! {
         #[test]
         fn rows_read_back_bit_for_bit(dimension in 1usize..9, values in prop::collection::vec(-1e18f32..1e18, 0..80)) {
