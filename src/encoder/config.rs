@@ -165,9 +165,9 @@ impl Config {
             "modernbert" => Family::ModernBert,
             other => {
                 let message = format!("`model_type` is `{other}`, an encoder that is not served");
-                return Err(json
-                    .refuse(message)
-                    .hint("served are bert, roberta, xlm-roberta, camembert, distilbert, modernbert and static models"));
+                return Err(json.refuse(message).hint(
+                    "served are bert, roberta, xlm-roberta, camembert, distilbert, modernbert and static models",
+                ));
             }
         };
         let distil = family == Family::DistilBert;

@@ -192,7 +192,8 @@ fn pooling_of(folder: &Path, hidden: usize) -> Result<(Pooling, bool)> {
         Some(Value::Array(several)) => modes.extend(several.iter().map(|m| m.as_str().unwrap_or("?").to_owned())),
         Some(other) => return Err(json.refuse(format!("`pooling_mode` is {other}, expected a name"))),
         None => {
-            for mode in ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
+            for mode in
+                ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
             {
                 if json.flag(&format!("pooling_mode_{mode}"))? {
                     modes.push(mode.strip_suffix("_token").or(mode.strip_suffix("_tokens")).unwrap_or(mode).to_owned());
@@ -205,7 +206,9 @@ fn pooling_of(folder: &Path, hidden: usize) -> Result<(Pooling, bool)> {
         [mode] => Pooling::from_name(mode).ok_or_else(|| {
             json.refuse(format!("pooling `{mode}` is not served")).hint("served are `cls`, `mean` and `max`")
         })?,
-        several => return Err(json.refuse(format!("several poolings side by side ({}) are not served", several.join(", ")))),
+        several => {
+            return Err(json.refuse(format!("several poolings side by side ({}) are not served", several.join(", "))));
+        }
     };
     let width = json.size("word_embedding_dimension")?.or(json.size("embedding_dimension")?);
     if let Some(width) = width.filter(|&width| width != hidden) {
@@ -291,7 +294,9 @@ fn settings(root: &Path) -> Result<(String, String, Similarity)> {
     };
     let fallback = match json.text("default_prompt_name")? {
         None => String::new(),
-        Some(name) => prompt(name)?.ok_or_else(|| json.refuse(format!("default prompt `{name}` is not among the prompts")))?,
+        Some(name) => {
+            prompt(name)?.ok_or_else(|| json.refuse(format!("default prompt `{name}` is not among the prompts")))?
+        }
     };
     let first = |names: &[&str]| -> Result<String> {
         for name in names {
@@ -337,7 +342,7 @@ mod tests {
         }
 
         fn modules(&self, kinds: &[&str]) {
-            let line = |(i, kind)| {
+            let line = |(i, kind): (usize, &&str)| {
                 let path = if i == 0 { String::new() } else { i.to_string() };
                 json!({"idx": i, "name": i.to_string(), "path": path, "type": format!("sentence_transformers.{kind}")})
             };
@@ -425,7 +430,10 @@ mod tests {
         assert_eq!(model.read().unwrap().steps, [dense]);
         model.write("2/config.json", json!({"in_features": 9, "out_features": 4}));
         assert!(model.refusal().contains("9 components"));
-        model.write("2/config.json", json!({"in_features": 8, "out_features": 4, "activation_function": "torch.nn.ReLU"}));
+        model.write(
+            "2/config.json",
+            json!({"in_features": 8, "out_features": 4, "activation_function": "torch.nn.ReLU"}),
+        );
         assert!(model.refusal().contains("torch.nn.ReLU"));
     }
 

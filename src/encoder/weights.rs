@@ -8,8 +8,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Mapped, sha256};
-use safetensors::tensor::{Dtype, Metadata};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn half_precision_widens_exactly() {
-        for (half, want) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0)]
+        for (half, want) in
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0)]
         {
             assert_eq!(f32_of_half(half), want);
         }
