@@ -92,7 +92,7 @@ fn failed(cause: candle_core::Error) -> Error {
 }
 
 /// Ids and mask `[texts, longest]`: 1 where a token stands, 0 in the padding.
-fn padded(texts: &[&[u32]], pad: u32) -> candle_core::Result<(Tensor, Tensor)> {
+pub(super) fn padded(texts: &[&[u32]], pad: u32) -> candle_core::Result<(Tensor, Tensor)> {
     let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
     let mut ids = Vec::with_capacity(texts.len() * longest);
     let mut mask = Vec::with_capacity(texts.len() * longest);
@@ -105,7 +105,7 @@ fn padded(texts: &[&[u32]], pad: u32) -> candle_core::Result<(Tensor, Tensor)> {
 }
 
 /// Rows of a padded batch `[texts, longest, h]` without those of the padding.
-fn packed(hidden: &Tensor, texts: &[&[u32]]) -> candle_core::Result<Vec<f32>> {
+pub(super) fn packed(hidden: &Tensor, texts: &[&[u32]]) -> candle_core::Result<Vec<f32>> {
     let (_, longest, h) = hidden.dims3()?;
     let all = hidden.flatten_all()?.to_vec1::<f32>()?;
     let rows = texts.iter().zip(all.chunks_exact(longest * h));

@@ -174,7 +174,12 @@ fn chain(modules: &[Module], config: &Config) -> Result<(Option<Pooling>, Vec<St
                 }
                 steps.push(step);
             }
-            "Normalize" => steps.push(Step::Normalize),
+            "Normalize" => {
+                if let Some(json) = Object::read_if_there(&module.folder.join("config.json"))? {
+                    on_the_row(&json)?;
+                }
+                steps.push(Step::Normalize);
+            }
             // Does nothing outside training.
             "Dropout" => {}
             _ => return Err(order()),
@@ -218,11 +223,16 @@ fn pooling_of(folder: &Path, hidden: usize) -> Result<(Pooling, bool)> {
     Ok((pooling, include_prompt))
 }
 
+/// Refuses a module that works on token rows, or on rows of another name.
+fn on_the_row(json: &Object) -> Result<()> {
+    json.only("module_input_name", &["sentence_embedding"])?;
+    json.only("module_output_name", &["sentence_embedding"])
+}
+
 fn dense(folder: &Path, width: usize) -> Result<Step> {
     let json = Object::read(&folder.join("config.json"))?;
     json.off("use_residual")?;
-    json.only("module_input_name", &["sentence_embedding"])?;
-    json.only("module_output_name", &["sentence_embedding"])?;
+    on_the_row(&json)?;
     let (inputs, outputs) = (json.positive("in_features")?, json.positive("out_features")?);
     if inputs != width {
         return Err(json.refuse(format!("takes rows of {inputs} components, the module before gives {width}")));
@@ -249,6 +259,10 @@ fn text_settings(transformer: &Path) -> Result<(bool, Option<usize>)> {
         let Some(json) = Object::read_if_there(&path)? else { continue };
         json.only("transformer_task", &["feature-extraction"])?;
         json.only("module_output_name", &["token_embeddings"])?;
+        let output = json.get("modality_config").and_then(|modes| modes.get("text")?.get("method_output_name"));
+        if let Some(output) = output.filter(|&output| output != "last_hidden_state") {
+            return Err(json.refuse(format!("the transformer's output is {output}; only its hidden states are served")));
+        }
         lowercase = json.flag("do_lower_case")?;
         length = json.size("max_seq_length")?;
         break;

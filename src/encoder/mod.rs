@@ -271,3 +271,6 @@ fn fingerprint(folder: &Folder, weights: &str, tokenizer: &str) -> String {
     }
     sha256(&[settings.as_bytes()])
 }
+
+#[cfg(test)]
+mod tests;
