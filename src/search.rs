@@ -268,15 +268,7 @@ impl Searcher {
         let depth = self.depth(request);
         let found = match row {
             None => Ranking::default(),
-            Some(row) => {
-                let dense = self.dense_side()?;
-                let how = match request.how {
-                    SearchHow::Graph { ef } => SearchHow::Graph { ef: ef.max(depth) },
-                    SearchHow::Auto if dense.prefers_graph() => SearchHow::Graph { ef: self.graph_ef().max(depth) },
-                    SearchHow::Auto | SearchHow::Exact => SearchHow::Exact,
-                };
-                dense.search(row, depth, how)?
-            }
+            Some(row) => self.dense_side()?.search(row, depth, request.how)?,
         };
         let mut sparse_parts = parts(&sparse);
         let mut dense_parts = parts(&found);
@@ -316,7 +308,7 @@ impl Searcher {
         let only_sparse = missing(sparse, dense);
         let scores = self.index.sparse().score(question, &request.weighting, &only_dense)?;
         sparse.extend(only_dense.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
-        let scores = self.dense_side()?.score(row, &only_sparse);
+        let scores = self.dense_side()?.score(row, &only_sparse)?;
         dense.extend(only_sparse.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
         let mut candidates: Vec<Candidate> = sparse
             .iter()

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     ]);
     if let (Some(record), Some(dense)) = (&manifest.dense, index.dense()) {
         let dimension = record.passage_encoder.dimension as u64;
-        let entries = dense.stats().nonzero;
+        let entries = (dense.stats().nonzero_share * (dimension * passages) as f64).round() as u64;
         rows.push(vec![
             "dense".into(),
             thousands(dimension),

@@ -238,6 +238,6 @@ fn ann_recall(searcher: &Searcher, queries: &[&Query], progress: &dyn Progress) 
         exact.dense.keys().filter(|ordinal| found.dense.contains_key(ordinal)).count() as f64 / exact.dense.len() as f64
     };
     let mean = found.iter().zip(&exact).map(share).sum::<f64>() / queries.len() as f64;
-    let graph_in_use = searcher.index().dense().is_some_and(|dense| dense.prefers_graph());
+    let graph_in_use = searcher.index().len() >= crate::dense::GRAPH_PAYS_FROM;
     Ok(AnnRecall { k: K, mean, queries: queries.len(), graph_in_use })
 }

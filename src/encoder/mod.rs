@@ -67,6 +67,15 @@ pub fn open(folder: &Path, name: &str, options: &OpenOptions) -> Result<Box<dyn 
     }
 }
 
+/// Opens an encoder by where it lies: `builtin` for the embedded one, a folder otherwise. `name` is what the user
+/// called it.
+pub fn open_named(location: &str, name: &str) -> Result<Box<dyn Encoder>> {
+    if location == "builtin" {
+        return Ok(Box::new(fixed::builtin()?));
+    }
+    open(Path::new(location), name, &OpenOptions::default())
+}
+
 /// A table of token rows.
 fn open_static(folder: &Path) -> Result<Box<dyn Encoder>> {
     Err(Error::bad_input("static model folders are not served").in_file(folder.join("modules.json")))

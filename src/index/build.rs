@@ -363,7 +363,7 @@ impl Site<'_> {
         let rows = match self.encoder {
             Some(encoder) => {
                 storage::create_folder(&self.generation.join("dense"))?;
-                let writer = RowsWriter::create(&self.generation.join("dense").join("rows"), encoder.card().dimension)?;
+                let writer = RowsWriter::create(&self.generation.join("dense").join(dense::ROWS_FILE), encoder.card().dimension)?;
                 Some(Mutex::new(InOrder { writer, next: 0, waiting: BTreeMap::new(), zero_rows: 0 }))
             }
             None => None,
@@ -443,7 +443,7 @@ impl Site<'_> {
     fn graph(&self) -> Result<GraphRecord> {
         let options = self.options;
         let folder = self.generation.join("dense");
-        let rows = Rows::open(&folder.join("rows"))?;
+        let rows = Rows::open(&folder.join(dense::ROWS_FILE))?;
         let report = dense::build_graph(
             &folder, &rows, options.graph_builder, &options.graph, options.ann_recall_floor, self.progress,
         )?;

@@ -170,7 +170,7 @@ fn contests(
             rivals.dedup();
             rivals.retain(|rival| !question.siblings.contains(rival));
             let on_sparse = sparse.score(&question.query, &weighting, &rivals)?;
-            let on_dense = dense.score(asked.row(*i), &rivals);
+            let on_dense = dense.score(asked.row(*i), &rivals)?;
             let right = Candidate {
                 ordinal: question.ordinal,
                 sparse: f64::from(sparse.bm25_of_text(&question.query, &question.rest)?),

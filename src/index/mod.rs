@@ -7,8 +7,8 @@
 //!   gen-3/             immutable once published
 //!     manifest.json    written last
 //!     sparse/…         tantivy parts, lengths, norms, ids
-//!     dense/rows       [n, d] vectors
-//!     dense/graph      the neighbour graph
+//!     dense/rows.bin   [n, d] vectors
+//!     dense/graph.bin  the neighbour graph
 //! ```
 //!
 //! [`build`] writes a new generation beside the old one and only then lets `CURRENT` name it: killed anywhere, the

@@ -111,7 +111,7 @@ fn an_index_that_is_not_whole_is_refused() {
     std::fs::write(&manifest, text).unwrap();
     env.ok("query good alpha");
     // A file that is missing, longer or another one.
-    let rows = env.path("indexes/good/gen-1/dense/rows");
+    let rows = env.path("indexes/good/gen-1/dense/rows.bin");
     let bytes = std::fs::read(&rows).unwrap();
     std::fs::write(&rows, &bytes[..bytes.len() - 4]).unwrap();
     refused(&env, "query good alpha", 1, &["rows", "bytes"]);
