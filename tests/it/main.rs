@@ -7,11 +7,17 @@ mod support;
 mod build_index;
 /// `compare`: parity with trec_eval and with published baselines.
 mod compare;
+/// `demo`: the bare binary anywhere.
+mod demo;
 /// Every error a user can cause: message, hint, exit code.
 mod errors;
 /// Damaged and old files.
 mod formats;
+/// Every help screen.
+mod help;
 /// `query`: answers and their reasons.
 mod query;
+/// The README's commands.
+mod readme;
 /// The house rules as tests.
 mod tidy;
