@@ -143,9 +143,18 @@ fn missing_gold(searcher: &Searcher, set: &QuerySet) -> Result<usize> {
     let gold: BTreeSet<&PassageId> = set.qrels.iter().flat_map(|(query, _)| set.qrels.relevant(query)).collect();
     let mut missing = 0;
     for passage in gold {
-        missing += usize::from(searcher.index().sparse().ordinal_of(passage)?.is_none());
+        missing += usize::from(first_ordinal(searcher, passage)?.is_none());
     }
     Ok(missing)
+}
+
+/// Where a judged passage begins in the index: the passage itself, or its first chunk.
+fn first_ordinal(searcher: &Searcher, id: &PassageId) -> Result<Option<Ordinal>> {
+    let sparse = searcher.index().sparse();
+    match sparse.ordinal_of(id)? {
+        None => sparse.ordinal_of(&PassageId::from(format!("{id}#0"))),
+        found => Ok(found),
+    }
 }
 
 /// For every system and matching, which ranked passages hold an answer.
@@ -206,7 +215,7 @@ fn top<'a>(run: &'a Run, query: &QueryId, depth: usize) -> impl Iterator<Item = 
 /// A passage's text by its judged id; a passage that is not in the index (a foreign run's) has none.
 fn whole_text(searcher: &Searcher, id: &PassageId) -> Result<String> {
     let sparse = searcher.index().sparse();
-    match sparse.ordinal_of(id)? {
+    match first_ordinal(searcher, id)? {
         None => Ok(String::new()),
         Some(first) => {
             let mut text = String::new();
