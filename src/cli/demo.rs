@@ -26,9 +26,9 @@ const DEV: &str = include_str!("../../corpus/dev.json");
 
 /// Questions that show one thing each: a name, a paraphrase, Korean with its particles.
 const QUESTIONS: [(&str, &str); 3] = [
-    ("a name: exact words decide", "Who factored the Mersenne number 2^67 - 1?"),
-    ("a paraphrase: meaning decides", "Which huge world would bob like a cork in a bathtub large enough to hold it?"),
-    ("한국어: character bigrams see past particles", "훈민정음을 반포한 임금은 누구인가?"),
+    ("a name: exact words decide", "What was the occupation of Marin Mersenne, who published a list in 1644?"),
+    ("a paraphrase: meaning decides", "Which huge world would bob like a cork if a big enough bathtub existed?"),
+    ("한국어: character bigrams see past particles", "1940년에 훈민정음 해례본을 사들여 지킨 수집가는 누구인가?"),
 ];
 
 pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
