@@ -11,6 +11,9 @@ mod compare;
 mod demo;
 /// Every error a user can cause: message, hint, exit code.
 mod errors;
+/// Encoders from a hub on loopback.
+#[cfg(feature = "hub")]
+mod fetch;
 /// Damaged and old files.
 mod formats;
 /// Every help screen.
