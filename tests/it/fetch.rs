@@ -15,7 +15,7 @@ struct Hub {
 
 impl Hub {
     fn start(lies: bool) -> String {
-        let folder = repository("tests/fixtures/encoders/bert-mean");
+        let folder = repository("tests/fixtures/encoders/bert");
         let mut files = BTreeMap::new();
         for entry in walk(&folder) {
             let name = entry.strip_prefix(&folder).unwrap().to_string_lossy().replace('\\', "/");
