@@ -1,3 +1,7 @@
 //! The command line: parse, run, exit.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(cli::run(std::env::args_os().collect()))
+}

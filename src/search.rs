@@ -1,1 +1,347 @@
-//! Search.
+//! Ask an index: sparse and dense side by side, fused per query, and every hit carries its reasons.
+//!
+//! In flows a [`SearchRequest`]; out flow [`Hit`]s, best first, each with its rank and raw score on both sides.
+//! [`Searcher::rank`] gives the same without texts, for comparing and mining over many queries.
+//!
+//! ```text
+//! text ─┬► sparse.search(text, depth) ─────────────────┐
+//!       └► encode ─► dense.search(vector, depth) ──────┴► candidates, each scored on both sides ─► fuse ─► k hits
+//! ```
+//!
+//! A mode that needs no encoder never loads one. Where passages were cut into chunks, hits are rolled up to the
+//! passage they were cut from: the best chunk stands for it (max-passage).
+
+use crate::collection::run::Ranking;
+use crate::collection::{Ordinal, Passage};
+use crate::dense::{DenseIndex, SearchHow};
+use crate::encoder::contract::{Embeddings, Encoder, Role};
+use crate::error::{Error, Result};
+use crate::fusion::{Candidate, Fusion, fuse};
+use crate::index::Index;
+use crate::progress::{Progress, Stage};
+use crate::sparse::{TermScore, Weighting};
+use crate::text;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+
+/// Which side answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Words alone.
+    Sparse,
+    /// Meaning alone.
+    Dense,
+    /// Both, fused.
+    Hybrid,
+}
+
+impl Mode {
+    /// The name commands use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Sparse => "sparse",
+            Mode::Dense => "dense",
+            Mode::Hybrid => "hybrid",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "sparse" => Ok(Mode::Sparse),
+            "dense" => Ok(Mode::Dense),
+            "hybrid" => Ok(Mode::Hybrid),
+            _ => Err(Error::usage(format!("`{text}` is no mode")).hint("one of `sparse`, `dense`, `hybrid`")),
+        }
+    }
+}
+
+/// What to ask and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchRequest {
+    /// Hits wanted, at least 1.
+    pub k: usize,
+    /// Passages each side offers to fusion; never fewer than `k`.
+    pub depth: usize,
+    /// Which side answers.
+    pub mode: Mode,
+    /// The sparse side's scores.
+    pub weighting: Weighting,
+    /// How sides are joined; `None` takes the index's own fusion.
+    pub fusion: Option<Fusion>,
+    /// How the dense side is searched.
+    pub how: SearchHow,
+}
+
+impl Default for SearchRequest {
+    /// Ten hits out of a hundred a side, fused as the index says.
+    fn default() -> Self {
+        SearchRequest {
+            k: 10,
+            depth: 100,
+            mode: Mode::Hybrid,
+            weighting: Weighting::default(),
+            fusion: None,
+            how: SearchHow::Auto,
+        }
+    }
+}
+
+/// A passage's place on one side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// 1-based rank among what that side offered; `None` when only the other side offered the passage.
+    pub rank: Option<usize>,
+    /// Raw score: BM25 or TF-IDF on the sparse side, inner product or cosine on the dense side.
+    pub score: f64,
+}
+
+/// One answer with its reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// 1-based.
+    pub rank: usize,
+    /// The passage's place in the index.
+    pub ordinal: Ordinal,
+    /// The passage (the best chunk, where passages were cut).
+    pub passage: Passage,
+    /// The score hits are ordered by: fused in hybrid mode, the side's own otherwise.
+    pub score: f64,
+    /// The sparse side's part; `None` in dense mode.
+    pub sparse: Option<Part>,
+    /// The dense side's part; `None` in sparse mode.
+    pub dense: Option<Part>,
+}
+
+/// A query's result without texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranked {
+    /// The answer: at most `k`, rolled up to whole passages.
+    pub ranking: Ranking<Ordinal>,
+    /// What the sparse side offered, by passage: rank from 1 and score.
+    pub sparse: HashMap<Ordinal, Part>,
+    /// What the dense side offered, likewise.
+    pub dense: HashMap<Ordinal, Part>,
+}
+
+/// An index with the encoder its questions need.
+pub struct Searcher {
+    index: Index,
+    encoder: Option<Box<dyn Encoder>>,
+}
+
+impl Searcher {
+    /// Prepares to answer in a mode (and in any mode that needs less).
+    ///
+    /// Fails when the index has no dense side but the mode needs one, or when the encoder is not the manifest's.
+    pub fn new(index: Index, mode: Mode) -> Result<Self> {
+        let encoder = match mode {
+            Mode::Sparse => None,
+            Mode::Dense | Mode::Hybrid => Some(index.open_question_encoder()?),
+        };
+        Ok(Searcher { index, encoder })
+    }
+
+    /// The index that is asked.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Answers one question with texts and reasons.
+    pub fn search(&self, question: &str, request: &SearchRequest) -> Result<Vec<Hit>> {
+        let ranked = self.rank(question, request)?;
+        self.hits(&ranked)
+    }
+
+    /// Answers one question without texts; both sides work at the same time.
+    pub fn rank(&self, question: &str, request: &SearchRequest) -> Result<Ranked> {
+        let question = text::nfc(question);
+        self.check(request)?;
+        let vector = || self.encode(&[&question], request).map(|rows| rows.map(|rows| rows.row(0).to_vec()));
+        match request.mode {
+            Mode::Sparse => self.join(&question, self.sparse_side(&question, request)?, None, request),
+            Mode::Dense => {
+                let vector = vector()?;
+                self.join(&question, Ranking::default(), vector.as_deref(), request)
+            }
+            Mode::Hybrid => {
+                let (sparse, vector) = rayon::join(|| self.sparse_side(&question, request), vector);
+                self.join(&question, sparse?, vector?.as_deref(), request)
+            }
+        }
+    }
+
+    /// Answers many questions, all cores at work; the order of the answers is the questions'.
+    pub fn rank_all(&self, questions: &[&str], request: &SearchRequest, progress: &dyn Progress) -> Result<Vec<Ranked>> {
+        self.check(request)?;
+        let questions: Vec<_> = questions.iter().map(|question| text::nfc(question)).collect();
+        progress.begin(Stage::Searching, Some(questions.len() as u64));
+        let mut answers = Vec::with_capacity(questions.len());
+        for block in questions.chunks(1024) {
+            progress.checkpoint()?;
+            let texts: Vec<&str> = block.iter().map(AsRef::as_ref).collect();
+            let rows = self.encode(&texts, request)?;
+            let ranked: Vec<Ranked> = texts
+                .par_iter()
+                .enumerate()
+                .map(|(i, text)| {
+                    let sparse = match request.mode {
+                        Mode::Dense => Ranking::default(),
+                        Mode::Sparse | Mode::Hybrid => self.sparse_side(text, request)?,
+                    };
+                    let ranked = self.join(text, sparse, rows.as_ref().map(|rows| rows.row(i)), request);
+                    progress.advance(Stage::Searching, 1);
+                    ranked
+                })
+                .collect::<Result<_>>()?;
+            answers.extend(ranked);
+        }
+        progress.finish(Stage::Searching);
+        Ok(answers)
+    }
+
+    /// Fetches the texts of a ranking.
+    pub fn hits(&self, ranked: &Ranked) -> Result<Vec<Hit>> {
+        let place = |(i, (ordinal, score)): (usize, (&Ordinal, f64))| {
+            Ok(Hit {
+                rank: i + 1,
+                ordinal: *ordinal,
+                passage: self.index.sparse().passage(*ordinal)?,
+                score,
+                sparse: ranked.sparse.get(ordinal).copied(),
+                dense: ranked.dense.get(ordinal).copied(),
+            })
+        };
+        ranked.ranking.iter().enumerate().map(place).collect()
+    }
+
+    /// The parts a passage's sparse score is the sum of.
+    pub fn explain(&self, question: &str, request: &SearchRequest, ordinal: Ordinal) -> Result<Vec<TermScore>> {
+        self.index.sparse().explain(&text::nfc(question), &request.weighting, ordinal)
+    }
+
+    /// The fusion a request is answered with.
+    pub fn fusion(&self, request: &SearchRequest) -> Fusion {
+        request.fusion.unwrap_or(self.index.manifest().fusion.fusion)
+    }
+
+    fn check(&self, request: &SearchRequest) -> Result<()> {
+        if request.k == 0 {
+            return Err(Error::usage("`-k` is 0; ask for at least one hit"));
+        }
+        request.weighting.check()?;
+        self.fusion(request).check()
+    }
+
+    /// Passages a side is asked for: enough for fusion, and for roll-up where several chunks are one passage.
+    fn depth(&self, request: &SearchRequest) -> usize {
+        let wanted = if request.mode == Mode::Hybrid || self.is_chunked() { request.depth.max(request.k) } else { request.k };
+        wanted.min(self.index.len())
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.index.manifest().collection.chunking != "none"
+    }
+
+    fn encode(&self, questions: &[&str], request: &SearchRequest) -> Result<Option<Embeddings>> {
+        if request.mode == Mode::Sparse {
+            return Ok(None);
+        }
+        let encoder = self.encoder.as_ref().ok_or_else(|| Error::bug("the searcher was opened without an encoder"))?;
+        encoder.encode(questions, Role::Query).map(Some)
+    }
+
+    fn sparse_side(&self, question: &str, request: &SearchRequest) -> Result<Ranking<Ordinal>> {
+        self.index.sparse().search(question, &request.weighting, self.depth(request))
+    }
+
+    fn dense_side(&self) -> Result<&DenseIndex> {
+        self.index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))
+    }
+
+    /// Searches the dense side with the question's row, completes both sides' scores and fuses them.
+    fn join(&self, question: &str, sparse: Ranking<Ordinal>, row: Option<&[f32]>, request: &SearchRequest) -> Result<Ranked> {
+        let depth = self.depth(request);
+        let found = match row {
+            None => Ranking::default(),
+            Some(row) => self.dense_side()?.search(row, depth, request.how)?,
+        };
+        let mut sparse_parts = parts(&sparse);
+        let mut dense_parts = parts(&found);
+        let ranking = match request.mode {
+            Mode::Sparse => sparse,
+            Mode::Dense => found,
+            Mode::Hybrid => {
+                let row = row.unwrap_or_default();
+                let candidates = self.complete(question, row, &mut sparse_parts, &mut dense_parts, request)?;
+                fuse(&candidates, &self.fusion(request))
+            }
+        };
+        let ranking = self.roll_up(ranking, request.k)?;
+        Ok(Ranked { ranking, sparse: sparse_parts, dense: dense_parts })
+    }
+
+    /// Breadth of the graph search that held the recall floor at build time; 0 without a dense side.
+    pub fn graph_ef(&self) -> usize {
+        self.index.manifest().dense.as_ref().map_or(0, |dense| dense.graph.ef)
+    }
+
+    /// Scores on each side what only the other one offered.
+    fn complete(
+        &self,
+        question: &str,
+        row: &[f32],
+        sparse: &mut HashMap<Ordinal, Part>,
+        dense: &mut HashMap<Ordinal, Part>,
+        request: &SearchRequest,
+    ) -> Result<Vec<Candidate>> {
+        let missing = |from: &HashMap<Ordinal, Part>, have: &HashMap<Ordinal, Part>| {
+            let mut missing: Vec<Ordinal> = from.keys().filter(|ordinal| !have.contains_key(ordinal)).copied().collect();
+            missing.sort_unstable();
+            missing
+        };
+        let only_dense = missing(dense, sparse);
+        let only_sparse = missing(sparse, dense);
+        let scores = self.index.sparse().score(question, &request.weighting, &only_dense)?;
+        sparse.extend(only_dense.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
+        let scores = self.dense_side()?.score(row, &only_sparse)?;
+        dense.extend(only_sparse.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
+        let mut candidates: Vec<Candidate> = sparse
+            .iter()
+            .filter_map(|(ordinal, part)| {
+                let dense = dense.get(ordinal)?;
+                Some(Candidate { ordinal: *ordinal, sparse: part.score, dense: dense.score })
+            })
+            .collect();
+        // Hash maps have no order; what follows must not depend on theirs.
+        candidates.sort_unstable_by_key(|candidate| candidate.ordinal);
+        Ok(candidates)
+    }
+
+    /// Keeps the best chunk of each passage, and the best `k` of those.
+    fn roll_up(&self, ranking: Ranking<Ordinal>, k: usize) -> Result<Ranking<Ordinal>> {
+        if !self.is_chunked() {
+            return Ok(ranking.truncated(k));
+        }
+        let mut seen = HashSet::new();
+        let mut kept = Vec::with_capacity(k);
+        for (ordinal, score) in ranking.iter() {
+            if kept.len() == k {
+                break;
+            }
+            if seen.insert(self.index.sparse().judged_id(*ordinal)?) {
+                kept.push((*ordinal, score));
+            }
+        }
+        Ok(Ranking::new(kept))
+    }
+}
+
+fn parts(ranking: &Ranking<Ordinal>) -> HashMap<Ordinal, Part> {
+    let place = |(i, (ordinal, score)): (usize, (&Ordinal, f64))| (*ordinal, Part { rank: Some(i + 1), score });
+    ranking.iter().enumerate().map(place).collect()
+}

@@ -2,3 +2,7 @@
 
 pub mod dot;
 pub mod matmul;
+
+mod arm;
+mod plain;
+mod x86;

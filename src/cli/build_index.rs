@@ -1,0 +1,169 @@
+//! `build-index`: both sides of a collection, side by side.
+
+use super::args::{self, Global, Joining, Reading};
+use super::fetch;
+use super::ui::{Ui, bold, bytes, duration, thousands};
+use clap::ValueEnum;
+use parallax::collection::chunk::Chunking;
+use parallax::dense::GraphBuilder;
+use parallax::fusion::Fusion;
+use parallax::index::build::Dedup;
+use parallax::index::{BuildOptions, BuildReport, build};
+use parallax::sparse::Language;
+use parallax::{Error, Result};
+use std::path::PathBuf;
+
+/// Build a sparse and a dense index from a collection.
+///
+/// A SOURCE is a BEIR folder, a SQuAD or KorQuAD JSON, a TSV or a JSONL, plain, .gz or .zst; `-` is stdin. Several are
+/// read one after the other into one index. The old index of that name answers until the new one is complete.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where passages come from.
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
+    /// Name of the index, a folder under `--indexes`.
+    #[arg(long, value_name = "NAME", value_parser = args::checked_name)]
+    name: String,
+    /// Encoder of the dense side: builtin, none, a model folder, or owner/name from the hub.
+    #[arg(long, value_name = "ENCODER", default_value = "builtin")]
+    encoder: String,
+    /// Encoder of questions, where a second tower encodes them.
+    #[arg(long, value_name = "ENCODER")]
+    question_encoder: Option<String>,
+    /// Language of the Latin text: auto votes on the first passages; Korean and other scripts need no naming.
+    #[arg(long, value_name = "LANGUAGE", default_value = "auto")]
+    language: String,
+    /// How long passages are cut: none, tokens:N[,stride:M] or sentences:N.
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = |text: &str| text.parse::<Chunking>().map_err(|e| e.message().to_string()))]
+    chunk: Chunking,
+    /// Which duplicates are left out.
+    #[arg(long, value_name = "WHICH", default_value = "none")]
+    dedup: Duplicates,
+    /// Who fills the neighbour graph.
+    #[arg(long, value_name = "WHO", default_value = "parallax", value_parser = |text: &str| text.parse::<GraphBuilder>().map_err(|e| e.message().to_string()))]
+    graph_builder: GraphBuilder,
+    /// Replace an index of this name.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    joining: Joining,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Duplicates {
+    None,
+    Exact,
+    Near,
+}
+
+/// A language by its two-letter code.
+fn language(name: &str) -> Result<Language> {
+    Language::from_name(name).ok_or_else(|| {
+        Error::usage(format!("`{name}` is no language this program analyses"))
+            .hint("two-letter codes: `en`, `de`, `ko`, … or `none`; `auto` votes on the first passages")
+    })
+}
+
+pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
+    let language = match args.language.as_str() {
+        "auto" => None,
+        name => Some(language(name)?),
+    };
+    let encoder = match args.encoder.as_str() {
+        "none" => None,
+        name => Some(fetch::choice(name, ui)?),
+    };
+    let question_encoder = args.question_encoder.as_deref().map(|name| fetch::choice(name, ui)).transpose()?;
+    let options = BuildOptions {
+        sources: args::sources(&args.sources),
+        read: args.reading.options(None),
+        encoder,
+        question_encoder,
+        language,
+        chunking: args.chunk.clone(),
+        dedup: match args.dedup {
+            Duplicates::None => Dedup::None,
+            Duplicates::Exact => Dedup::Exact,
+            Duplicates::Near => Dedup::Near,
+        },
+        graph_builder: args.graph_builder,
+        fusion: args.joining.resolve(Fusion::Convex { weight: 0.5, normalizer: parallax::index::calibrate::NORMALIZER })?,
+        force: args.force,
+        command: Some(ui.command().to_string()),
+        ..BuildOptions::default()
+    };
+    if args.joining.fusion.as_deref() == Some("convex") && args.joining.weight.is_none() {
+        return Err(Error::usage("`--fusion convex` needs a `--weight` here")
+            .hint("leave both out: the build finds the weight itself"));
+    }
+    let folder = global.index_folder(&args.name);
+    let report = build(&folder, &options, &ui.progress())?;
+    say(&report, &args.name, ui);
+    Ok(())
+}
+
+/// The closing lines of a build.
+pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
+    let manifest = &report.manifest;
+    let collection = &manifest.collection;
+    let side = |side: &str| {
+        let of_side = manifest.files.iter().filter(|(name, _)| name.split('/').next() == Some(side));
+        bytes(of_side.map(|(_, entry)| entry.length).sum())
+    };
+    let counted = [
+        (collection.merged, "identical paragraphs merged"),
+        (collection.duplicates, "duplicates left out"),
+        (collection.empty, "without text"),
+        (collection.skipped, "bad records skipped"),
+    ];
+    for (count, what) in counted {
+        if count > 0 {
+            ui.note(&format!("{:<12}{:>12}  {what}", "", thousands(count)));
+        }
+    }
+    if let Some((cut, all)) = report.cut_answers {
+        ui.note(&format!("{:<12}{:>12}  of {} answer spans cut by chunking", "", thousands(cut), thousands(all)));
+    }
+    if collection.skipped > 0 {
+        for record in collection.skipped_records.iter().take(5) {
+            ui.note(&format!("{:<26}{record}", ""));
+        }
+    }
+    if let Some(dense) = &manifest.dense {
+        let graph = &dense.graph;
+        ui.note(&format!(
+            "{:<12}ann_recall@10 {:.4} at ef {} on {} queries{}",
+            "graph",
+            graph.ann_recall_at_10,
+            graph.ef,
+            thousands(graph.sample as u64),
+            if graph.repaired > 0 { format!(", {} nodes relinked", graph.repaired) } else { String::new() }
+        ));
+        if dense.zero_rows > 0 {
+            ui.warn(&format!("{} passages hold no token the encoder knows and cannot be found by it", thousands(dense.zero_rows)));
+        }
+        ui.note(&format!("{:<12}{}: {}", "fusion", manifest.fusion.fusion, manifest.fusion.found_by));
+        if let Some([sparse, dense, fused]) = manifest.fusion.reciprocal_ranks {
+            ui.detail(&format!("{:<12}mean reciprocal rank: sparse {sparse:.3}, dense {dense:.3}, fused {fused:.3}", ""));
+        }
+    }
+    ui.note(&format!(
+        "{} {}   {} passages   sparse {}   dense {}   in {}",
+        bold("built"),
+        name,
+        thousands(u64::from(collection.passages)),
+        side("sparse"),
+        side("dense"),
+        duration(report.times.total)
+    ));
+    ui.detail(&format!(
+        "{:<12}both sides {}, graph {}, fusion weight {}",
+        "",
+        duration(report.times.both_sides),
+        duration(report.times.graph),
+        duration(report.times.calibration)
+    ));
+}

@@ -1,0 +1,142 @@
+//! What can be compared: an index searched in some way, or another tool's run file.
+//!
+//! ```
+//! use parallax::compare::System;
+//! let systems = System::parse_list("bm25,bm25(k1=1.2,b=.75),hybrid(rrf)")?;
+//! let names: Vec<&str> = systems.iter().map(System::name).collect();
+//! assert_eq!(names, ["bm25", "bm25(k1=1.2,b=.75)", "hybrid(rrf)"]);
+//! # Ok::<(), parallax::Error>(())
+//! ```
+
+use crate::collection::read::{self, Source};
+use crate::collection::run::Run;
+use crate::error::{Error, Result};
+use crate::fusion::Fusion;
+use crate::index::calibrate::NORMALIZER;
+use crate::search::{Mode, SearchRequest};
+use crate::sparse::Weighting;
+
+/// A retriever with all its settings.
+#[derive(Clone, Debug)]
+pub enum System {
+    /// The index at hand, searched in some way.
+    Index {
+        /// As it was written.
+        name: String,
+        /// How it is searched.
+        request: SearchRequest,
+    },
+    /// Rankings another tool made.
+    File {
+        /// As it was written.
+        name: String,
+        /// Its rankings.
+        run: Run,
+    },
+}
+
+const KNOWN: &str = "systems are `bm25`, `bm25(k1=1.2,b=.75)`, `tfidf`, `dense`, `hybrid`, `hybrid(rrf)`, \
+                     `hybrid(weight=.3)`, `run:FILE`";
+
+impl System {
+    /// The systems of a comma-separated list; commas inside parentheses belong to the system.
+    pub fn parse_list(text: &str) -> Result<Vec<System>> {
+        let mut depth = 0usize;
+        let pieces = text.split(|c: char| {
+            depth = match c {
+                '(' => depth + 1,
+                ')' => depth.saturating_sub(1),
+                _ => depth,
+            };
+            c == ',' && depth == 0
+        });
+        let systems: Vec<System> = pieces.map(|piece| System::parse(piece.trim())).collect::<Result<_>>()?;
+        for (i, system) in systems.iter().enumerate() {
+            if systems[..i].iter().any(|earlier| earlier.name() == system.name()) {
+                return Err(Error::usage(format!("system `{}` is named twice", system.name())));
+            }
+        }
+        Ok(systems)
+    }
+
+    fn parse(text: &str) -> Result<System> {
+        if let Some(path) = text.strip_prefix("run:") {
+            let run = read::run(&Source::new(path), None)?;
+            return Ok(System::File { name: run.name.clone(), run });
+        }
+        let refuse = |why: String| Error::usage(format!("`{text}` is no system: {why}")).hint(KNOWN);
+        let (head, settings) = match text.split_once('(') {
+            None => (text, ""),
+            Some((head, rest)) => {
+                let inside = rest.strip_suffix(')').ok_or_else(|| refuse("its parenthesis is not closed".into()))?;
+                (head, inside)
+            }
+        };
+        let mut request = SearchRequest::default();
+        match head {
+            "bm25" | "tfidf" => {
+                request.mode = Mode::Sparse;
+                request.weighting = text.parse::<Weighting>()?;
+            }
+            "dense" if settings.is_empty() => request.mode = Mode::Dense,
+            "hybrid" => {
+                request.mode = Mode::Hybrid;
+                request.fusion = match settings {
+                    "" => None,
+                    "rrf" => Some(Fusion::RRF),
+                    _ => match settings.strip_prefix("weight=").map(str::parse::<f64>) {
+                        Some(Ok(weight)) => Some(Fusion::Convex { weight, normalizer: NORMALIZER }),
+                        _ => return Err(refuse(format!("`{settings}` is no setting of it"))),
+                    },
+                };
+                if let Some(fusion) = request.fusion {
+                    fusion.check()?;
+                }
+            }
+            _ => return Err(refuse("no such name".into())),
+        }
+        Ok(System::Index { name: text.to_string(), request })
+    }
+
+    /// The system as it was written, which is its row's name.
+    pub fn name(&self) -> &str {
+        match self {
+            System::Index { name, .. } | System::File { name, .. } => name,
+        }
+    }
+
+    /// Which side of the index it needs; `None` for run files.
+    pub fn mode(&self) -> Option<Mode> {
+        match self {
+            System::Index { request, .. } => Some(request.mode),
+            System::File { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_reach_the_request() {
+        let systems = System::parse_list("bm25(k1=1.2,b=.75), hybrid(weight=.3),dense").unwrap();
+        let requests: Vec<&SearchRequest> = systems
+            .iter()
+            .map(|system| match system {
+                System::Index { request, .. } => request,
+                System::File { .. } => panic!("no file was named"),
+            })
+            .collect();
+        assert_eq!(requests[0].weighting, "bm25(k1=1.2,b=.75)".parse().unwrap());
+        assert_eq!(requests[1].fusion, Some(Fusion::Convex { weight: 0.3, normalizer: NORMALIZER }));
+        assert_eq!(requests[2].mode, Mode::Dense);
+    }
+
+    #[test]
+    fn wrong_systems_are_refused() {
+        for wrong in ["", "bm24", "bm25(k1=x)", "hybrid(weight=2)", "hybrid(weight=.3", "dense(1)", "bm25,bm25", "run:/none"] {
+            assert!(System::parse_list(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Our builder of neighbour graphs: HNSW over flat tables, the same graph whatever the number of threads.
+//!
+//! In: mapped rows. Out: an [`Adjacency`] in which every row can be reached from the entry point.
+//!
+//! Each row draws a level, `⌊−ln u / ln m⌋`, so that level `l` holds one row in `mˡ`. Rows enter in ordinal order, in
+//! batches of at most 64:
+//!
+//! 1. *Find*, side by side: every row of the batch walks the graph as the last batch left it and meets its
+//!    `ef_construction` nearest rows on each of its levels; the other rows of the batch, which that graph does not hold
+//!    yet, are all compared with. Of these candidates it links to at most `m`, chosen by the rule below.
+//! 2. *Answer*, side by side: every row linked to takes the new rows into its own list, and where they do not fit (2m on
+//!    level 0, m above) chooses again by the same rule.
+//!
+//! Nothing is written while anything is read, so no thread's pace can change the outcome.
+//!
+//! The rule: go through the candidates from the nearest and take one only if it is nearer to the row than to any taken
+//! before. So links spread over directions, which keeps walks from being caught in a cluster.
+//!
+//! ```
+//! # use parallax::dense::{build::{self, GraphOptions}, rows::{Rows, RowsWriter}};
+//! # use parallax::{encoder::contract::Embeddings, progress::Silent};
+//! # fn main() -> parallax::Result<()> {
+//! # let folder = tempfile::tempdir().map_err(|e| parallax::Error::bug(e.to_string()))?;
+//! # let path = folder.path().join("rows.bin");
+//! # let mut writer = RowsWriter::create(&path, 2)?;
+//! writer.append(&Embeddings::new(2, vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0]))?;
+//! # writer.finish()?;
+//! # let rows = Rows::open(&path)?;
+//! let graph = build::build(&rows, &GraphOptions::default(), &Silent)?;
+//! assert_eq!(graph.len(), 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Cost: about `15 · ef_construction` products a row, and `4 · (2m + 2)` bytes a row; rows are not copied.
+//!
+//! Sources: Malkov and Yashunin 2016 (algorithms 1 and 4), see [`walk`](super::walk); building in batches against a
+//! frozen graph after M. Manohar et al., ParlayANN: Scalable and Deterministic Parallel Graph-Based Approximate Nearest
+//! Neighbor Search Algorithms, 2024, whose batches do not look at themselves.
+
+use super::graph::{Adjacency, MAX_M};
+use super::repair::repair;
+use super::rows::Rows;
+use super::space::Space;
+use super::walk::{NONE, Scratch, Scratches};
+use crate::error::{Error, Result};
+use crate::progress::{Progress, Stage};
+use rayon::prelude::*;
+
+/// How a graph is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphOptions {
+    /// Links a row makes on each level; it keeps up to twice as many on level 0. 16 is what hnswlib and hnsw_rs
+    /// recommend for some hundred dimensions.
+    pub m: usize,
+    /// Nearest rows a new row looks for. 200 is hnswlib's default.
+    pub ef_construction: usize,
+    /// Decides the levels (and the sample recall is measured on).
+    pub seed: u64,
+}
+
+impl Default for GraphOptions {
+    fn default() -> Self {
+        GraphOptions { m: 16, ef_construction: 200, seed: 42 }
+    }
+}
+
+impl GraphOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        if !(2..=MAX_M).contains(&self.m) {
+            return Err(Error::usage(format!("a graph's m is 2 to {MAX_M}, not {}", self.m)));
+        }
+        if self.ef_construction < self.m {
+            let (ef, m) = (self.ef_construction, self.m);
+            return Err(Error::usage(format!("ef_construction {ef} is less than the {m} links it has to find")));
+        }
+        Ok(())
+    }
+}
+
+/// Rows that enter together: enough work for a core each, few enough that comparing all of them costs little.
+const BATCH: usize = 64;
+
+/// No level is higher; with m = 2 a level holds half of the one below, and there are fewer than 2³¹ rows.
+const TOP: u32 = 31;
+
+/// Builds the graph over the rows, in the rayon pool it is called in. Fails on options out of range, or when told to
+/// stop.
+pub fn build(rows: &Rows, options: &GraphOptions, progress: &dyn Progress) -> Result<Adjacency> {
+    options.check()?;
+    progress.begin(Stage::Graph, Some(rows.len() as u64));
+    let space = Space::new(rows);
+    let (next, nodes) = space.duplicates();
+    let mut levels = vec![0; rows.len()];
+    for node in &nodes {
+        levels[*node as usize] = level(*node, options);
+    }
+    let graph = Adjacency::unlinked(options.m, &levels, next);
+    let mut builder = Builder { space: &space, options, graph, scratches: Scratches::default() };
+    progress.advance(Stage::Graph, (rows.len() - nodes.len()) as u64);
+    let mut start = 0;
+    while start < nodes.len() {
+        progress.checkpoint()?;
+        // The first batches double, so that each finds a graph at least as large as itself.
+        let batch = &nodes[start..nodes.len().min(start + start.clamp(1, BATCH))];
+        builder.insert(batch);
+        start += batch.len();
+        progress.advance(Stage::Graph, batch.len() as u64);
+    }
+    let mut graph = builder.graph;
+    repair(&space, options, &mut graph);
+    progress.finish(Stage::Graph);
+    Ok(graph)
+}
+
+/// The level a row draws: a function of seed and ordinal alone.
+fn level(row: u32, options: &GraphOptions) -> u8 {
+    let bits = scramble(options.seed ^ scramble(u64::from(row)));
+    // In (0, 1]: the logarithm is finite and not positive.
+    let u = ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    (-u.ln() / (options.m as f64).ln()).min(f64::from(TOP)) as u8
+}
+
+/// The finaliser of SplitMix64 (G. Steele et al., 2014): neighbouring numbers in, unrelated numbers out.
+pub(super) fn scramble(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A row with its similarity to the one it is considered for.
+pub(super) type Candidate = (u32, f32);
+
+/// A new row's wish to stand in another's list.
+struct Offer {
+    level: usize,
+    to: u32,
+    from: u32,
+    similarity: f32,
+}
+
+struct Builder<'a> {
+    space: &'a Space<'a>,
+    options: &'a GraphOptions,
+    graph: Adjacency,
+    scratches: Scratches,
+}
+
+impl Builder<'_> {
+    /// Links a batch of rows into the graph.
+    fn insert(&mut self, batch: &[u32]) {
+        let found: Vec<Vec<Vec<Candidate>>> = batch
+            .par_iter()
+            .with_max_len(1)
+            .map(|node| self.scratches.with(|scratch| self.links(*node, batch, scratch)))
+            .collect();
+        let mut offers = Vec::new();
+        for (node, levels) in batch.iter().zip(&found) {
+            for (level, links) in levels.iter().enumerate() {
+                self.graph.set(*node, level, links.iter().map(|link| link.0));
+                offers.extend(links.iter().map(|(to, similarity)| Offer {
+                    level,
+                    to: *to,
+                    from: *node,
+                    similarity: *similarity,
+                }));
+            }
+        }
+        offers.sort_unstable_by_key(|offer| (offer.level, offer.to, offer.from));
+        let groups: Vec<&[Offer]> = offers.chunk_by(|a, b| (a.level, a.to) == (b.level, b.to)).collect();
+        let lists: Vec<Vec<u32>> = groups.par_iter().map(|group| self.answer(group)).collect();
+        for (group, list) in groups.iter().zip(lists) {
+            self.graph.set(group[0].to, group[0].level, list.into_iter());
+        }
+        for node in batch {
+            let view = self.graph.view();
+            if view.entry == NONE || view.level(*node) > view.level(view.entry) {
+                self.graph.entry = *node;
+            }
+        }
+    }
+
+    /// The rows a new row links to, on each of its levels.
+    fn links(&self, node: u32, batch: &[u32], scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
+        let view = self.graph.view();
+        let own = view.level(node);
+        let mut score = |others: &[u32], out: &mut Vec<f32>| self.space.similarities(node, others, out);
+        let mates: Vec<u32> = batch.iter().copied().filter(|mate| *mate != node).collect();
+        let mut nearness = Vec::new();
+        score(&mates, &mut nearness);
+        let mut links = vec![Vec::new(); own + 1];
+        let mut starts: Vec<Candidate> = view.descend(own, scratch, &mut score).into_iter().collect();
+        for level in (0..=own).rev() {
+            let mut candidates = Vec::new();
+            if view.entry != NONE && level <= view.level(view.entry) {
+                view.explore(level, &starts, self.options.ef_construction, scratch, &mut score);
+                candidates.extend(scratch.found());
+                starts.clone_from(&candidates);
+            }
+            let mates = mates.iter().copied().zip(nearness.iter().copied());
+            candidates.extend(mates.filter(|(mate, _)| view.level(*mate) >= level));
+            links[level] = select(self.space, candidates, self.options.m);
+        }
+        links
+    }
+
+    /// The list of a row after the new rows that offered themselves were taken in.
+    fn answer(&self, offers: &[Offer]) -> Vec<u32> {
+        let Offer { to, level, .. } = offers[0];
+        let room = if level == 0 { 2 * self.options.m } else { self.options.m };
+        let mut list: Vec<u32> = self.graph.view().neighbours(to, level).collect();
+        let held = list.len();
+        let newcomers = offers.iter().filter(|offer| !list.contains(&offer.from));
+        let newcomers: Vec<Candidate> = newcomers.map(|offer| (offer.from, offer.similarity)).collect();
+        if held + newcomers.len() <= room {
+            list.extend(newcomers.iter().map(|newcomer| newcomer.0));
+            return list;
+        }
+        let mut scores = Vec::with_capacity(held);
+        self.space.similarities(to, &list, &mut scores);
+        let candidates = list.into_iter().zip(scores).chain(newcomers).collect();
+        select(self.space, candidates, room).into_iter().map(|candidate| candidate.0).collect()
+    }
+}
+
+/// At most `room` of the candidates, nearest first, each nearer to the row they are for than to any taken before.
+pub(super) fn select(space: &Space<'_>, mut candidates: Vec<Candidate>, room: usize) -> Vec<Candidate> {
+    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let mut taken: Vec<Candidate> = Vec::with_capacity(room);
+    for candidate in candidates {
+        if taken.len() == room {
+            break;
+        }
+        if taken.iter().all(|other| space.similarity(candidate.0, other.0) <= candidate.1) {
+            taken.push(candidate);
+        }
+    }
+    taken
+}

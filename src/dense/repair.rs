@@ -1,0 +1,99 @@
+//! Reachability: every node can be reached from the entry point, or is made reachable.
+//!
+//! In: a graph. Out: the same graph with, where needed, a few links changed.
+//!
+//! Pruned lists may leave a row that nobody links to, and such a row is never found. A breadth-first search on level 0
+//! from the entry point shows which rows are reachable and by which link each was reached first; these links form a
+//! tree. An unreachable row is then linked from its nearest reachable row that has room, or that holds a link outside
+//! the tree, the farthest of which gives way: no other row loses its way by that. What the row itself leads to is
+//! reachable from then on.
+//!
+//! Cost: one pass over the lists, and one walk a repaired row.
+
+use super::build::GraphOptions;
+use super::graph::Adjacency;
+use super::space::Space;
+use super::walk::{NONE, Scratch};
+use std::collections::VecDeque;
+
+/// By which row each was reached first: itself at the entry point, [`NONE`] where it was not.
+struct Tree(Vec<u32>);
+
+impl Tree {
+    /// Marks everything that `from` leads to; `from` is in the tree.
+    fn grow(&mut self, graph: &Adjacency, from: u32) {
+        let mut queue = VecDeque::from([from]);
+        while let Some(node) = queue.pop_front() {
+            for neighbour in graph.view().neighbours(node, 0) {
+                let parent = &mut self.0[neighbour as usize];
+                if *parent == NONE {
+                    *parent = node;
+                    queue.push_back(neighbour);
+                }
+            }
+        }
+    }
+
+    fn of(graph: &Adjacency) -> Self {
+        let mut tree = Tree(vec![NONE; graph.len()]);
+        if graph.entry != NONE {
+            tree.0[graph.entry as usize] = graph.entry;
+            tree.grow(graph, graph.entry);
+        }
+        tree
+    }
+
+    fn holds(&self, node: u32) -> bool {
+        self.0[node as usize] != NONE
+    }
+}
+
+/// Which rows no walk on level 0 from the entry point can meet; a row that repeats another is met with it.
+fn unreachable(graph: &Adjacency, tree: &Tree) -> Vec<u32> {
+    let mut repeats = vec![false; graph.len()];
+    graph.next.iter().filter(|next| **next != NONE).for_each(|next| repeats[*next as usize] = true);
+    (0..graph.len() as u32).filter(|row| !repeats[*row as usize] && !tree.holds(*row)).collect()
+}
+
+/// How many rows cannot be reached from the entry point.
+pub(super) fn orphans(graph: &Adjacency) -> usize {
+    unreachable(graph, &Tree::of(graph)).len()
+}
+
+/// Links every unreachable row from a reachable one, and counts them in the graph.
+pub(super) fn repair(space: &Space<'_>, options: &GraphOptions, graph: &mut Adjacency) {
+    let mut tree = Tree::of(graph);
+    let lost = unreachable(graph, &tree);
+    let mut scratch = Scratch::default();
+    for row in lost {
+        if tree.holds(row) {
+            continue;
+        }
+        // From the entry point a walk meets reachable rows only.
+        let mut score = |others: &[u32], out: &mut Vec<f32>| space.similarities(row, others, out);
+        let start = (graph.entry, space.similarity(row, graph.entry));
+        graph.view().explore(0, &[start], options.ef_construction, &mut scratch, &mut score);
+        let near = scratch.found().map(|(node, _)| node);
+        // A tree has fewer links than lists have room, so some row of it can always take one more.
+        let anywhere = (0..graph.len() as u32).filter(|node| tree.holds(*node));
+        let place = near.chain(anywhere).find_map(|node| Some((node, free(space, graph, &tree, node)?)));
+        if let Some((node, place)) = place {
+            graph.list_mut(node, 0)[place] = row;
+            tree.0[row as usize] = node;
+            tree.grow(graph, row);
+            graph.repaired += 1;
+        }
+    }
+}
+
+/// The place in a row's list where another link may stand: behind the last, or where the farthest link outside the
+/// tree is.
+fn free(space: &Space<'_>, graph: &Adjacency, tree: &Tree, node: u32) -> Option<usize> {
+    let list: Vec<u32> = graph.view().neighbours(node, 0).collect();
+    if list.len() < 2 * graph.m {
+        return Some(list.len());
+    }
+    let spare = list.iter().enumerate().filter(|(_, neighbour)| tree.0[**neighbour as usize] != node);
+    let far = |neighbour: &u32| space.similarity(node, *neighbour);
+    spare.min_by(|a, b| far(a.1).total_cmp(&far(b.1))).map(|(place, _)| place)
+}

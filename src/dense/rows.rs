@@ -1,0 +1,290 @@
+//! Vectors on disk: one row a passage, appended once, then read in place through a memory map.
+//!
+//! In: [`Embeddings`] in passage order, so that row `i` belongs to `Ordinal(i)`. Out: row slices of the mapped file.
+//!
+//! A [sealed file](crate::storage) with magic `PLXROWS`, version 1; its four numbers are rows, dimension, kind of value
+//! (0: f32) and rows that are all zero. The payload is the rows one after the other, each `dimension` little-endian
+//! f32, row `i` at byte `4 * i * dimension`.
+//!
+//! A row is refused when its squared length is not a finite f32. That one rule keeps out NaN and infinities, and it
+//! keeps every later score finite: by Cauchy and Schwarz no partial sum of `a·b` exceeds `|a| |b|`.
+//!
+//! ```
+//! use parallax::dense::rows::{Rows, RowsWriter};
+//! use parallax::{encoder::contract::Embeddings, progress::Silent};
+//! # fn main() -> parallax::Result<()> {
+//! # let folder = tempfile::tempdir().map_err(|e| parallax::Error::bug(e.to_string()))?;
+//! let path = folder.path().join("rows.bin");
+//! let mut writer = RowsWriter::create(&path, 2)?;
+//! writer.append(&Embeddings::new(2, vec![0.6, 0.8, /* */ 0.0, 0.0]))?;
+//! writer.finish()?;
+//! let rows = Rows::open(&path)?;
+//! assert_eq!((rows.len(), rows.row(0), rows.zero_rows()), (2, &[0.6, 0.8][..], 1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Cost: `4 * n * dimension` bytes; opening reads the header only.
+
+use crate::encoder::contract::Embeddings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernel::dot::dot;
+use crate::storage::{Sealed, SealedWriter};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"PLXROWS\0";
+const VERSION: u32 = 1;
+const F32: u64 = 0;
+
+/// Rows a file may hold: an ordinal has to leave one bit for the graph's search.
+pub const MAX_ROWS: usize = (1 << 31) - 1;
+
+/// Writes rows front to back.
+pub struct RowsWriter {
+    path: PathBuf,
+    file: SealedWriter,
+    dimension: usize,
+    rows: usize,
+    zero_rows: usize,
+}
+
+impl RowsWriter {
+    /// Creates (or empties) the file for rows of `dimension` values.
+    pub fn create(path: &Path, dimension: usize) -> Result<Self> {
+        if dimension == 0 {
+            return Err(Error::usage("rows need at least one dimension").in_file(path));
+        }
+        let file = SealedWriter::create(path, MAGIC, VERSION)?;
+        Ok(RowsWriter { path: path.to_path_buf(), file, dimension, rows: 0, zero_rows: 0 })
+    }
+
+    /// Appends rows after those already written. Refuses another dimension, and a row (named by its 0-based number
+    /// in the file) whose squared length is not finite; nothing of a refused call is written.
+    pub fn append(&mut self, rows: &Embeddings) -> Result<()> {
+        if rows.dimension() != self.dimension {
+            let (found, wanted) = (rows.dimension(), self.dimension);
+            let message = format!("rows of {found} dimensions cannot join rows of {wanted}");
+            return Err(Error::new(ErrorKind::Mismatch, message).in_file(&self.path));
+        }
+        if self.rows + rows.len() > MAX_ROWS {
+            return Err(Error::new(ErrorKind::Limit, format!("more than {MAX_ROWS} rows")).in_file(&self.path));
+        }
+        let mut zero_rows = 0;
+        for i in 0..rows.len() {
+            let row = rows.row(i);
+            check_finite(row).map_err(|why| Error::bad_input(format!("row {} {why}", self.rows + i)))?;
+            zero_rows += usize::from(is_zero(row));
+        }
+        if cfg!(target_endian = "little") {
+            self.file.write(bytemuck::cast_slice(rows.values()))?;
+        } else {
+            rows.values().iter().try_for_each(|value| self.file.write(&value.to_le_bytes()))?;
+        }
+        self.rows += rows.len();
+        self.zero_rows += zero_rows;
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no row is written yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Writes the header, syncs the file to disk and says how many rows it has.
+    pub fn finish(self) -> Result<usize> {
+        self.file.finish([self.rows as u64, self.dimension as u64, F32, self.zero_rows as u64])?;
+        Ok(self.rows)
+    }
+}
+
+/// Says why a vector cannot be scored, where it cannot: its squared length is not a finite f32.
+pub(crate) fn check_finite(row: &[f32]) -> std::result::Result<(), String> {
+    if dot(row, row).is_finite() {
+        return Ok(());
+    }
+    Err(match row.iter().position(|value| !value.is_finite()) {
+        Some(place) => format!("holds {} at component {place}", row[place]),
+        None => "is so long that its squared length overflows".into(),
+    })
+}
+
+/// Whether every component is zero.
+pub(crate) fn is_zero(row: &[f32]) -> bool {
+    row.iter().all(|value| *value == 0.0)
+}
+
+/// A finished file of rows, mapped.
+pub struct Rows {
+    file: Sealed,
+    rows: usize,
+    dimension: usize,
+    zero_rows: usize,
+}
+
+impl Rows {
+    /// Maps a file of rows after checking its header against its length.
+    pub fn open(path: &Path) -> Result<Self> {
+        if cfg!(target_endian = "big") {
+            return Err(Error::new(ErrorKind::Limit, "indexes are read on little-endian processors only"));
+        }
+        let file = Sealed::open(path, MAGIC, VERSION)?;
+        let [rows, dimension, kind, zero_rows] = file.fields();
+        if kind != F32 {
+            return Err(Error::damaged(path, format!("values of kind {kind}; this program reads kind {F32} (f32)")));
+        }
+        let values = file.values::<f32>()?.len() as u64;
+        if dimension == 0 || rows > MAX_ROWS as u64 || rows.checked_mul(dimension) != Some(values) || zero_rows > rows {
+            let message = format!("the header speaks of {rows} rows × {dimension}, the payload holds {values} values");
+            return Err(Error::damaged(path, message));
+        }
+        // All three are at most the number of values in memory, or at most MAX_ROWS.
+        let dimension = usize::try_from(dimension).map_err(|_| Error::damaged(path, "a dimension beyond memory"))?;
+        Ok(Rows { file, rows: rows as usize, dimension, zero_rows: zero_rows as usize })
+    }
+
+    /// Number of rows `n`.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Components a row `d`.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Rows whose components are all zero: texts the encoder knew no token of.
+    pub fn zero_rows(&self) -> usize {
+        self.zero_rows
+    }
+
+    /// Bytes of the values, `4 * n * d`.
+    pub fn bytes(&self) -> u64 {
+        self.file.payload().len() as u64
+    }
+
+    /// Row `i`, of length `d`. Panics when `i` is not below [`Rows::len`]: a bug of the caller.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values()[i * self.dimension..][..self.dimension]
+    }
+
+    /// All values, row after row: `[n, d]`.
+    pub fn values(&self) -> &[f32] {
+        // Opening saw that the payload is whole values.
+        self.file.values().unwrap_or_default()
+    }
+
+    /// Reads every byte: compares the checksum, and looks for rows that could not be scored.
+    pub fn verify(&self) -> Result<()> {
+        self.file.verify()?;
+        for (i, row) in self.values().chunks_exact(self.dimension).enumerate() {
+            check_finite(row).map_err(|why| Error::damaged(self.file.path(), format!("row {i} {why}")))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A file of these rows in a folder of its own, which lives as long as the first value.
+    pub(crate) fn mapped(dimension: usize, values: &[f32]) -> (tempfile::TempDir, Rows) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.bin");
+        let mut writer = RowsWriter::create(&path, dimension).unwrap();
+        writer.append(&Embeddings::new(dimension, values.to_vec())).unwrap();
+        writer.finish().unwrap();
+        let rows = Rows::open(&path).unwrap();
+        (folder, rows)
+    }
+
+    /// Rows around `clusters` centres, each row its centre plus `spread` times as long a random vector, of unit
+    /// length: `[n, d]`, the same each time.
+    pub(crate) fn clustered(n: usize, d: usize, clusters: usize, spread: f32, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = crate::dense::build::scramble(state);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        // The sum of four uniform numbers is near enough to a normal one.
+        let mut vector = || (0..d).map(|_| (0..4).map(|_| uniform()).sum::<f32>() - 2.0).collect::<Vec<f32>>();
+        let centres: Vec<Vec<f32>> = (0..clusters).map(|_| vector()).collect();
+        let row = |i: usize| {
+            let centre = &centres[i * 31 % clusters];
+            let row: Vec<f32> = centre.iter().zip(vector()).map(|(c, e)| c + spread * e).collect();
+            let length = dot(&row, &row).sqrt();
+            row.into_iter().map(move |value| value / length)
+        };
+        (0..n).flat_map(row).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_read_back_bit_for_bit(dimension in 1usize..9, values in prop::collection::vec(-1e18f32..1e18, 0..80)) {
+            let n = values.len() / dimension;
+            let values = &values[..n * dimension];
+            let (_folder, rows) = mapped(dimension, values);
+            prop_assert_eq!((rows.len(), rows.dimension()), (n, dimension));
+            for (i, row) in values.chunks(dimension).enumerate() {
+                prop_assert_eq!(rows.row(i), row);
+            }
+            rows.verify().unwrap();
+        }
+    }
+
+    #[test]
+    fn batches_join_and_zero_rows_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.bin");
+        let mut writer = RowsWriter::create(&path, 2).unwrap();
+        writer.append(&Embeddings::new(2, vec![1.0, 2.0, -0.0, 0.0])).unwrap();
+        writer.append(&Embeddings::new(2, vec![])).unwrap();
+        writer.append(&Embeddings::new(2, vec![0.0, 0.0])).unwrap();
+        assert_eq!(writer.finish().unwrap(), 3);
+        let rows = Rows::open(&path).unwrap();
+        assert_eq!((rows.len(), rows.zero_rows(), rows.bytes()), (3, 2, 24));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_scored_is_named() {
+        for (bad, why) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (1e30, "overflows")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = RowsWriter::create(&folder.path().join("rows.bin"), 2).unwrap();
+            writer.append(&Embeddings::new(2, vec![1.0, 0.0])).unwrap();
+            let error = writer.append(&Embeddings::new(2, vec![1.0, 0.0, 0.5, bad])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadInput);
+            assert!(error.message().starts_with("row 2 ") && error.message().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_dimension_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = RowsWriter::create(&folder.path().join("rows.bin"), 2).unwrap();
+        let error = writer.append(&Embeddings::new(3, vec![0.0; 3])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+    }
+
+    #[test]
+    fn a_header_that_does_not_fit_its_payload_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.bin");
+        for fields in [[2, 2, 0, 0], [1, 0, 0, 0], [0, 4, 0, 0], [1, 4, 1, 0], [1, 4, 0, 2], [1 << 63, 4, 0, 0]] {
+            let mut writer = SealedWriter::create(&path, MAGIC, VERSION).unwrap();
+            writer.write(&[0; 12]).unwrap();
+            writer.finish(fields).unwrap();
+            assert_eq!(Rows::open(&path).err().map(|e| e.kind()), Some(ErrorKind::Damaged), "{fields:?}");
+        }
+    }
+}

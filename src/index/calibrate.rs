@@ -1,0 +1,300 @@
+//! The default fusion weight, found without a single judged query.
+//!
+//! The collection asks itself: a title should find its passage's text, and a sentence should find the rest of the
+//! passage it was taken from. For each such *pseudo-query* the passage (without the title or sentence) competes with the best passages
+//! of both sides, each scored exactly on both. The dense weight with the highest mean reciprocal rank is taken, and
+//! only if its gain over the sparse side alone is proven by a 95 % bootstrap interval: a useless dense side gets 0.
+//!
+//! Pseudo-queries share words with their passage more than questions do, which favours the sparse side: the weight is
+//! careful rather than bold. No test query and no table of model names is involved.
+//!
+//! Cost: two encoder calls and two exact searches a pseudo-query, [`PSEUDO_QUERIES`] of them.
+
+use super::manifest::FusionRecord;
+use crate::collection::{Ordinal, Passage};
+use crate::dense::{DenseIndex, SearchHow};
+use crate::encoder::contract::{Embeddings, Encoder, Role};
+use crate::error::Result;
+use crate::fusion::{Candidate, Fusion, Normalizer, fuse};
+use crate::kernel;
+use crate::progress::{Progress, Stage};
+use crate::sparse::{SparseIndex, Weighting};
+use crate::text::words;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+/// Pseudo-queries drawn from a collection, at most.
+pub const PSEUDO_QUERIES: usize = 320;
+
+/// Best passages of each side that compete with the right one.
+const DEPTH: usize = 100;
+
+/// Fewer than this prove nothing; the collection is too small or too bare to ask itself.
+const ENOUGH: usize = 20;
+
+/// The normaliser of default fusions.
+pub const NORMALIZER: Normalizer = Normalizer::MinMax;
+
+/// Both towers.
+pub struct Encoders<'a> {
+    /// Encodes passages.
+    pub passage: &'a dyn Encoder,
+    /// Encodes questions.
+    pub question: &'a dyn Encoder,
+}
+
+/// The record of an index without a dense side: sparse scores decide alone.
+pub fn without_dense() -> FusionRecord {
+    FusionRecord {
+        fusion: Fusion::Convex { weight: 0.0, normalizer: NORMALIZER },
+        found_by: "there is no dense side".into(),
+        queries: 0,
+        reciprocal_ranks: None,
+        gain_interval: None,
+    }
+}
+
+/// Finds the dense weight of the default fusion, with the evidence for it.
+pub fn weight(
+    sparse: &SparseIndex,
+    dense: &DenseIndex,
+    encoders: &Encoders<'_>,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<FusionRecord> {
+    let questions = draw(sparse, seed)?;
+    progress.begin(Stage::Calibrating, Some(questions.len() as u64));
+    let contests = contests(sparse, dense, encoders, &questions, progress)?;
+    progress.finish(Stage::Calibrating);
+    Ok(choose(&contests, seed))
+}
+
+/// A pseudo-query and the passage text that should be found by it.
+struct PseudoQuery {
+    ordinal: Ordinal,
+    query: String,
+    rest: String,
+    /// Neighbours in the collection with the same title are as right as the passage itself.
+    siblings: Vec<Ordinal>,
+}
+
+/// A pseudo-query's candidates, both sides scored; the first is the right one.
+type Contest = Vec<Candidate>;
+
+fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
+    let mut random = Random(seed ^ 0x70_61_72_61_6c_6c_61_78);
+    let mut order: Vec<u32> = (0..sparse.len() as u32).collect();
+    let wanted = PSEUDO_QUERIES.min(order.len());
+    let mut questions = Vec::with_capacity(wanted);
+    // A partial Fisher-Yates shuffle: only as many draws as are looked at.
+    for i in 0..order.len().min(4 * PSEUDO_QUERIES) {
+        if questions.len() == wanted {
+            break;
+        }
+        let j = i + random.below(order.len() - i);
+        order.swap(i, j);
+        let ordinal = Ordinal(order[i]);
+        let passage = sparse.passage(ordinal)?;
+        let ask_title = !passage.title.is_empty() && random.below(2) == 0;
+        let asked = if ask_title { title_question(&passage) } else { sentence_question(&passage, &mut random) };
+        if let Some((query, rest)) = asked {
+            let siblings = siblings(sparse, ordinal, &passage)?;
+            questions.push(PseudoQuery { ordinal, query, rest, siblings });
+        }
+    }
+    Ok(questions)
+}
+
+fn title_question(passage: &Passage) -> Option<(String, String)> {
+    let enough = words::spans(&passage.text).len() >= 8;
+    enough.then(|| (passage.title.clone(), passage.text.clone()))
+}
+
+fn sentence_question(passage: &Passage, random: &mut Random) -> Option<(String, String)> {
+    let sentences = words::sentences(&passage.text);
+    if sentences.len() < 2 {
+        return None;
+    }
+    let (start, end) = sentences[random.below(sentences.len())];
+    let query = &passage.text[start..end];
+    let rest = format!("{} {} {}", passage.title, &passage.text[..start], &passage.text[end..]);
+    let enough = words::spans(query).len() >= 4 && words::spans(&rest).len() >= 8;
+    enough.then(|| (query.to_string(), rest.trim().to_string()))
+}
+
+/// Passages close by that carry the same title, the passage itself among them.
+fn siblings(sparse: &SparseIndex, ordinal: Ordinal, passage: &Passage) -> Result<Vec<Ordinal>> {
+    let mut siblings = vec![ordinal];
+    if passage.title.is_empty() {
+        return Ok(siblings);
+    }
+    for step in [1i64, -1] {
+        let mut at = i64::from(ordinal.0) + step;
+        while (0..sparse.len() as i64).contains(&at) && siblings.len() < 64 {
+            let neighbour = Ordinal(at as u32);
+            if sparse.passage(neighbour)?.title != passage.title {
+                break;
+            }
+            siblings.push(neighbour);
+            at += step;
+        }
+    }
+    Ok(siblings)
+}
+
+fn contests(
+    sparse: &SparseIndex,
+    dense: &DenseIndex,
+    encoders: &Encoders<'_>,
+    questions: &[PseudoQuery],
+    progress: &dyn Progress,
+) -> Result<Vec<Contest>> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<&str> = questions.iter().map(|question| question.query.as_str()).collect();
+    let asked: Embeddings = encoders.question.encode(&texts, Role::Query)?;
+    let texts: Vec<&str> = questions.iter().map(|question| question.rest.as_str()).collect();
+    let rests: Embeddings = encoders.passage.encode(&texts, Role::Passage)?;
+    let numbered: Vec<usize> = (0..questions.len()).collect();
+    numbered
+        .par_iter()
+        .map(|i| {
+            progress.checkpoint()?;
+            let question = &questions[*i];
+            let weighting = Weighting::default();
+            let found_sparse = sparse.search(&question.query, &weighting, DEPTH)?;
+            let found_dense = dense.search(asked.row(*i), DEPTH, SearchHow::Exact)?;
+            let mut rivals: Vec<Ordinal> =
+                found_sparse.iter().chain(found_dense.iter()).map(|(ordinal, _)| *ordinal).collect();
+            rivals.sort_unstable();
+            rivals.dedup();
+            rivals.retain(|rival| !question.siblings.contains(rival));
+            let on_sparse = sparse.score(&question.query, &weighting, &rivals)?;
+            let on_dense = dense.score(asked.row(*i), &rivals)?;
+            let right = Candidate {
+                ordinal: question.ordinal,
+                sparse: f64::from(sparse.bm25_of_text(&question.query, &question.rest)?),
+                dense: f64::from(kernel::dot::dot(asked.row(*i), rests.row(*i))),
+            };
+            let mut contest = vec![right];
+            contest.extend(rivals.iter().zip(on_sparse).zip(on_dense).map(|((ordinal, sparse), dense)| Candidate {
+                ordinal: *ordinal,
+                sparse: f64::from(sparse),
+                dense: f64::from(dense),
+            }));
+            progress.advance(Stage::Calibrating, 1);
+            Ok(contest)
+        })
+        .collect()
+}
+
+/// Reciprocal rank of the first candidate under a dense weight.
+fn reciprocal_rank(contest: &Contest, weight: f64) -> f64 {
+    let ranking = fuse(contest, &Fusion::Convex { weight, normalizer: NORMALIZER });
+    let place = ranking.iter().position(|(ordinal, _)| *ordinal == contest[0].ordinal);
+    place.map_or(0.0, |i| 1.0 / (i + 1) as f64)
+}
+
+/// Weights tried, 0 to 1.
+const GRID: usize = 20;
+
+fn choose(contests: &[Contest], seed: u64) -> FusionRecord {
+    let n = contests.len();
+    if n < ENOUGH {
+        return FusionRecord {
+            fusion: Fusion::Convex { weight: 0.0, normalizer: NORMALIZER },
+            found_by: format!("only {n} pseudo-queries could be drawn, too few to prove a gain of the dense side"),
+            queries: n,
+            reciprocal_ranks: None,
+            gain_interval: None,
+        };
+    }
+    let columns: Vec<Vec<f64>> = (0..=GRID)
+        .map(|step| contests.iter().map(|contest| reciprocal_rank(contest, step as f64 / GRID as f64)).collect())
+        .collect();
+    let means: Vec<f64> = columns.iter().map(|column| column.iter().sum::<f64>() / n as f64).collect();
+    let best = (0..=GRID).fold(0, |best, step| if means[step] > means[best] { step } else { best });
+    let gains: Vec<f64> = columns[best].iter().zip(&columns[0]).map(|(fused, sparse)| fused - sparse).collect();
+    let interval = bootstrap_interval(&gains, seed);
+    let proven = best > 0 && interval[0] > 0.0;
+    let taken = if proven { best } else { 0 };
+    let found_by = if proven {
+        format!("highest mean reciprocal rank on {n} pseudo-queries of the collection (title and sentence)")
+    } else {
+        format!("no gain of the dense side is proven on {n} pseudo-queries of the collection (title and sentence)")
+    };
+    FusionRecord {
+        fusion: Fusion::Convex { weight: taken as f64 / GRID as f64, normalizer: NORMALIZER },
+        found_by,
+        queries: n,
+        reciprocal_ranks: Some([means[0], means[GRID], means[taken]]),
+        gain_interval: Some(interval),
+    }
+}
+
+/// 95 % percentile interval of the mean, 2,000 resamples.
+fn bootstrap_interval(values: &[f64], seed: u64) -> [f64; 2] {
+    let mut random = Random(seed ^ 0x62_6f_6f_74);
+    let mut means: Vec<f64> = (0..2_000)
+        .map(|_| (0..values.len()).map(|_| values[random.below(values.len())]).sum::<f64>() / values.len() as f64)
+        .collect();
+    means.sort_unstable_by(f64::total_cmp);
+    [means[50], means[1949]]
+}
+
+/// SplitMix64 (Steele, Lea & Flood, 2014): small, seeded, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, by the multiply-shift method.
+    fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contests in which the right passage has the given places on both sides among ten rivals.
+    fn contests(places: &[(f64, f64)]) -> Vec<Contest> {
+        let contest = |(sparse, dense): &(f64, f64)| {
+            let mut contest = vec![Candidate { ordinal: Ordinal(99), sparse: *sparse, dense: *dense }];
+            contest.extend((0..10).map(|i| Candidate {
+                ordinal: Ordinal(i),
+                sparse: 1.0 + f64::from(i),
+                dense: 0.1 * f64::from((i * 7 + 3) % 10),
+            }));
+            contest
+        };
+        places.iter().map(contest).collect()
+    }
+
+    #[test]
+    fn a_useless_dense_side_gets_nothing() {
+        let record = choose(&contests(&[(10.5, 0.0); 40]), 1);
+        assert_eq!(record.fusion, Fusion::Convex { weight: 0.0, normalizer: NORMALIZER });
+    }
+
+    #[test]
+    fn a_dense_side_that_knows_better_gets_weight() {
+        let record = choose(&contests(&[(4.5, 0.95); 40]), 1);
+        let Fusion::Convex { weight, .. } = record.fusion else { panic!("{record:?}") };
+        assert!(weight > 0.3, "{record:?}");
+        assert!(record.gain_interval.unwrap()[0] > 0.0);
+    }
+
+    #[test]
+    fn too_few_pseudo_queries_prove_nothing() {
+        assert_eq!(choose(&contests(&[(0.0, 1.0); 5]), 1).queries, 5);
+        assert_eq!(choose(&[], 1).fusion, without_dense().fusion);
+    }
+}

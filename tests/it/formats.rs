@@ -1,0 +1,72 @@
+//! Files of ours: damaged ones are refused or answer, but nothing ever panics or reads outside a file.
+
+use crate::support::TestEnv;
+use parallax::dense::SearchHow;
+use parallax::{Index, Silent, Weighting};
+use std::path::{Path, PathBuf};
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, into) } else { into.push(path) }
+    }
+}
+
+/// Opens an index and uses everything a query walks; whatever happens, it must not panic.
+fn use_it(folder: &Path) -> parallax::Result<()> {
+    let index = Index::open(folder)?;
+    let ranking = index.sparse().search("alpha beta moon gamma", &Weighting::default(), 10)?;
+    index.sparse().search("alpha moon", &Weighting::TfIdf, 10)?;
+    for (ordinal, _) in ranking.iter() {
+        index.sparse().passage(*ordinal)?;
+        index.sparse().judged_id(*ordinal)?;
+        index.sparse().explain("alpha moon", &Weighting::default(), *ordinal)?;
+    }
+    if let Some(dense) = index.dense() {
+        let query = vec![0.05; dense.dimension()];
+        dense.search(&query, 5, SearchHow::Exact)?;
+        dense.search(&query, 5, SearchHow::Graph { ef: 20 })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_is_damaged_nothing_panics_and_a_deep_check_finds_it() {
+    let env = TestEnv::new();
+    let texts = ["alpha beta gamma", "the moon and the tide", "alpha moon", "delta", "beta beta beta gamma alpha"];
+    let lines = (0..40).map(|i| format!("{{\"_id\": \"p{i}\", \"title\": \"t{i}\", \"text\": \"{}\"}}\n", texts[i % 5]));
+    env.write("c.jsonl", lines.collect::<String>());
+    env.ok("build-index c.jsonl --name x");
+    let folder = env.path("indexes/x");
+    use_it(&folder).unwrap();
+    let mut paths = Vec::new();
+    files(&folder.join("gen-1"), &mut paths);
+    assert!(paths.len() > 6);
+    let mut tried = 0;
+    for path in paths {
+        let good = std::fs::read(&path).unwrap();
+        let manifest = path.ends_with("manifest.json");
+        // Every byte of small files, a stride of large ones: the same places in every run.
+        let step = (good.len() / 150).max(1);
+        for at in (0..good.len()).step_by(step) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = use_it(&folder);
+            if !manifest {
+                let found = Index::open(&folder).and_then(|index| index.check(&Silent).map(|_| ()));
+                assert!(found.is_err(), "{} byte {at} was not found", path.display());
+            }
+            tried += 1;
+        }
+        for length in [0, 1, 7, good.len() / 2, good.len().saturating_sub(1)] {
+            std::fs::write(&path, &good[..length.min(good.len())]).unwrap();
+            if length < good.len() {
+                assert!(use_it(&folder).is_err(), "{} cut to {length}", path.display());
+            }
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    assert!(tried > 500, "{tried}");
+    use_it(&folder).unwrap();
+}

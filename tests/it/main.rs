@@ -1,0 +1,26 @@
+//! One binary for all tests of the program as a whole.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod support;
+
+/// `build-index`: what is read, published, and survives.
+mod build_index;
+/// `compare`: parity with trec_eval and with published baselines.
+mod compare;
+/// `demo`: the bare binary anywhere.
+mod demo;
+/// Every error a user can cause: message, hint, exit code.
+mod errors;
+/// Encoders from a hub on loopback.
+#[cfg(feature = "hub")]
+mod fetch;
+/// Damaged and old files.
+mod formats;
+/// Every help screen.
+mod help;
+/// `query`: answers and their reasons.
+mod query;
+/// The README's commands.
+mod readme;
+/// The house rules as tests.
+mod tidy;
