@@ -1,1 +1,354 @@
-//! Writers.
+//! Writers: a collection in BEIR's, DPR's or plain JSON lines' layout, and TREC runs.
+//!
+//! Sources go in as the readers take them; a folder of files comes out, ids unchanged. Passages are streamed, queries
+//! are held one source at a time. What a layout has no room for is counted in [`ConvertSummary::losses`], never
+//! dropped in silence:
+//!
+//! | target | files | cannot hold |
+//! | --- | --- | --- |
+//! | [`Target::Beir`] | `corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv` | – (answers go to `metadata`) |
+//! | [`Target::Dpr`] | `passages.tsv`, `questions.tsv` | ids of questions, judgments, line breaks |
+//! | [`Target::Jsonl`] | `passages.jsonl`, `queries.jsonl` | grades other than 1 |
+//!
+//! What was written can be read again. Each file appears under its name when it is complete.
+//!
+//! ```
+//! use parallax::collection::{run::{Ranking, Run}, write::trec_run};
+//! let mut run = Run::new("bm25");
+//! run.insert("q1".into(), Ranking::new(vec![("a".into(), 2.5), ("b".into(), 2.5), ("c".into(), 3.0)]));
+//! let mut out = Vec::new();
+//! trec_run(&run, &mut out)?;
+//! // Equal scores stand as trec_eval reads them: by id, descending.
+//! assert_eq!(String::from_utf8_lossy(&out), "q1 Q0 c 1 3 bm25\nq1 Q0 b 2 2.5 bm25\nq1 Q0 a 3 2.5 bm25\n");
+//! # Ok::<(), parallax::Error>(())
+//! ```
+//!
+//! Sources: the layouts of BEIR (Thakur et al., 2021) and DPR (Karpukhin et al., 2020); trec_eval's run format.
+
+mod output;
+
+use super::read::{self, Format, QuerySetSummary, ReadOptions, ReadSummary, Source};
+use super::run::{Run, trec_order};
+use super::{Passage, PassageId, Query, QuerySet};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Progress;
+use crate::storage;
+use output::Output;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The layout to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// BEIR's folder.
+    Beir,
+    /// DPR's passages and questions between TABs.
+    Dpr,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// What a conversion wrote and what it could not.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertSummary {
+    /// Passages written.
+    pub passages: u64,
+    /// Queries written.
+    pub queries: u64,
+    /// Judgments written.
+    pub judgments: u64,
+    /// What the sources held and the files do not, one sentence each.
+    pub losses: Vec<String>,
+    /// The files written.
+    pub files: Vec<PathBuf>,
+    /// What reading the passages met.
+    pub read: ReadSummary,
+}
+
+/// Writes the sources' passages, queries, answers and judgments into a folder.
+///
+/// Of a BEIR source one split goes along: the one in `options`, else the default one. Judgments of sources without
+/// splits are written as `test`. Fails on a folder that is not empty unless told to with `force`, which replaces the
+/// files named above and touches no other; fails where the folder is the source's own.
+pub fn convert(
+    sources: &[Source],
+    target: Target,
+    folder: &Path,
+    force: bool,
+    options: &ReadOptions,
+    progress: &dyn Progress,
+) -> Result<ConvertSummary> {
+    check_folder(folder, force, sources)?;
+    storage::create_folder(folder)?;
+    let mut losses = Losses::default();
+    let (read, passages) = passages(sources, target, folder, options, progress, &mut losses)?;
+    let mut written = ConvertSummary { passages: read.passages, ..ConvertSummary::default() };
+    let mut outputs = vec![passages];
+    let (set, split) = query_sets(sources, &read.formats, options, &mut losses)?;
+    if !set.queries.is_empty() {
+        written.queries = set.queries.len() as u64;
+        match target {
+            Target::Beir => written.beir(folder, &set, &split, &mut outputs)?,
+            Target::Dpr => dpr(folder, &set, &mut losses, &mut outputs)?,
+            Target::Jsonl => written.jsonl(folder, &set, &mut losses, &mut outputs)?,
+        }
+    }
+    written.files = outputs.into_iter().map(Output::finish).collect::<Result<_>>()?;
+    written.losses = losses.sentences();
+    written.read = read;
+    Ok(written)
+}
+
+fn check_folder(folder: &Path, force: bool, sources: &[Source]) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut entries =
+        fs_err::read_dir(folder).map_err(|e| Error::usage("is no folder to write into").in_file(folder).because(e))?;
+    let whole = |path: &Path| fs_err::canonicalize(path).ok();
+    let own = |source: &Source| match source.path() {
+        path if source.is_stdin() || !path.exists() => false,
+        path if path.is_dir() => whole(path) == whole(folder),
+        path => whole(path).and_then(|path| path.parent().map(Path::to_path_buf)) == whole(folder),
+    };
+    if sources.iter().any(own) {
+        return Err(Error::usage("is the source's own folder").in_file(folder).hint("choose another output folder"));
+    }
+    if !force && entries.next().is_some() {
+        return Err(Error::usage("is not empty").in_file(folder).hint("choose another folder, or pass `--force`"));
+    }
+    Ok(())
+}
+
+/// Counts what gets lost, by kind.
+#[derive(Default)]
+struct Losses(BTreeMap<String, u64>);
+
+impl Losses {
+    fn add(&mut self, what: impl Into<String>, count: u64) {
+        if count > 0 {
+            *self.0.entry(what.into()).or_default() += count;
+        }
+    }
+
+    fn sentences(self) -> Vec<String> {
+        self.0.into_iter().map(|(what, count)| format!("{count} {what}")).collect()
+    }
+}
+
+fn passages(
+    sources: &[Source],
+    target: Target,
+    folder: &Path,
+    options: &ReadOptions,
+    progress: &dyn Progress,
+    losses: &mut Losses,
+) -> Result<(ReadSummary, Output)> {
+    let mut out = match target {
+        Target::Beir => Output::create(&folder.join("corpus.jsonl"))?,
+        Target::Jsonl => Output::create(&folder.join("passages.jsonl"))?,
+        Target::Dpr => Output::create(&folder.join("passages.tsv"))?,
+    };
+    if target == Target::Dpr {
+        out.text("id\ttext\ttitle\n")?;
+    }
+    let summary = read::passages(sources, options, progress, &mut |passage| {
+        let Passage { id, title, text, .. } = &passage;
+        match target {
+            Target::Beir => out.json(&BeirPassage { _id: id.as_str(), title, text, metadata: Nothing {} }),
+            Target::Jsonl => out.json(&PlainPassage { id: id.as_str(), title, text }),
+            Target::Dpr => {
+                let broken = [title, text].iter().any(|field| field.contains(BREAKS));
+                losses.add("passages with line breaks or TABs, written as spaces", u64::from(broken));
+                out.text(&format!("{}\t{}\t{}\n", quoted(id.as_str()), quoted(text), quoted(title)))
+            }
+        }
+    })?;
+    losses.add("SQuAD paragraphs that repeat an earlier one, merged with it", summary.merged);
+    losses.add("malformed records, skipped", summary.skipped_total);
+    Ok((summary, out))
+}
+
+/// The queries of all sources that have some, and the split their judgments are of.
+fn query_sets(
+    sources: &[Source],
+    formats: &[Format],
+    options: &ReadOptions,
+    losses: &mut Losses,
+) -> Result<(QuerySet, String)> {
+    let mut all = QuerySet::default();
+    let mut origin: HashMap<String, &Path> = HashMap::new();
+    let mut split = None;
+    for (source, format) in sources.iter().zip(formats) {
+        let folder = source.path().is_dir();
+        if folder && !read::has_queries(source) || !folder && *format != Format::Squad {
+            continue;
+        }
+        if !folder && (source.is_stdin() || !source.path().is_file()) {
+            losses.add("source with questions that can be read only once; name a file to keep them", 1);
+            continue;
+        }
+        let (set, summary) = read::query_set(source, options)?;
+        note(&summary, losses);
+        for query in &set.queries {
+            if let Some(first) = origin.insert(query.id.to_string(), source.path()) {
+                let message = format!("the query id `{:.80}` is already that of {}", query.id, first.display());
+                return Err(Error::bad_input(message).in_file(source.path()));
+            }
+        }
+        all.queries.extend(set.queries);
+        for (query, judged) in set.qrels.iter() {
+            for (passage, grade) in judged {
+                all.qrels.insert(query.clone(), passage.clone(), *grade);
+            }
+        }
+        split = split.or(summary.split);
+    }
+    Ok((all, split.or(options.split.clone()).unwrap_or_else(|| "test".into())))
+}
+
+fn note(summary: &QuerySetSummary, losses: &mut Losses) {
+    for other in &summary.other_splits {
+        losses.add(format!("split not asked for; `--split {other}` converts it"), 1);
+    }
+    losses.add("queries that the split does not judge", summary.without_qrels);
+    losses.add("blank answers", summary.empty_answers);
+    losses.add("malformed queries, skipped", summary.skipped_total);
+}
+
+impl ConvertSummary {
+    fn beir(&mut self, folder: &Path, set: &QuerySet, split: &str, outputs: &mut Vec<Output>) -> Result<()> {
+        let mut out = Output::create(&folder.join("queries.jsonl"))?;
+        for query in &set.queries {
+            let metadata = Known { answers: &query.answers, impossible: query.impossible, positives: Vec::new() };
+            out.json(&BeirQuery { _id: query.id.as_str(), text: &query.text, metadata })?;
+        }
+        outputs.push(out);
+        let qrels = folder.join("qrels");
+        storage::create_folder(&qrels)?;
+        let mut out = Output::create(&qrels.join(format!("{split}.tsv")))?;
+        out.text("query-id\tcorpus-id\tscore\n")?;
+        for (query, judged) in set.qrels.iter() {
+            for (passage, grade) in judged {
+                out.text(&format!("{}\t{}\t{grade}\n", quoted(query.as_str()), quoted(passage.as_str())))?;
+                self.judgments += 1;
+            }
+        }
+        outputs.push(out);
+        Ok(())
+    }
+
+    fn jsonl(&mut self, folder: &Path, set: &QuerySet, losses: &mut Losses, outputs: &mut Vec<Output>) -> Result<()> {
+        let mut out = Output::create(&folder.join("queries.jsonl"))?;
+        for query in &set.queries {
+            let positives: Vec<&str> = set.qrels.relevant(&query.id).map(PassageId::as_str).collect();
+            self.judgments += positives.len() as u64;
+            let known = Known { answers: &query.answers, impossible: query.impossible, positives };
+            out.json(&PlainQuery { id: query.id.as_str(), text: &query.text, known })?;
+        }
+        outputs.push(out);
+        let grades = || set.qrels.iter().flat_map(|(_, judged)| judged.values());
+        losses.add("judgments of grade 0 or below", grades().filter(|grade| **grade < 1).count() as u64);
+        losses.add("grades above 1, written as 1", grades().filter(|grade| **grade > 1).count() as u64);
+        Ok(())
+    }
+}
+
+fn dpr(folder: &Path, set: &QuerySet, losses: &mut Losses, outputs: &mut Vec<Output>) -> Result<()> {
+    let mut out = Output::create(&folder.join("questions.tsv"))?;
+    for Query { text, answers, .. } in &set.queries {
+        losses.add("questions with line breaks or TABs, written as spaces", u64::from(text.contains(BREAKS)));
+        let answers = serde_json::to_string(answers).map_err(|e| Error::bug("answers are no JSON").because(e))?;
+        out.text(&format!("{}\t{answers}\n", quoted(text)))?;
+    }
+    outputs.push(out);
+    let impossible = set.queries.iter().filter(|query| query.impossible).count();
+    losses.add("ids of questions: the layout has none", set.queries.len() as u64);
+    losses.add("judgments: the layout has answers only", set.qrels.pairs() as u64);
+    losses.add("marks of questions that no passage answers", impossible as u64);
+    Ok(())
+}
+
+/// Writes a run in TREC's format: `query Q0 passage rank score tag`, ranks from 1, in trec_eval's order.
+///
+/// Scores have the fewest digits that read back as the same number. White space in the run's name becomes `_`; in an
+/// id it is an error, since no reader could tell where the id ends.
+pub fn trec_run(run: &Run, out: &mut dyn Write) -> Result<()> {
+    let tag: String = run.name.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
+    let tag = if tag.is_empty() { "run" } else { &tag };
+    let check = |id: &str| match id.chars().any(char::is_whitespace) {
+        true => Err(Error::bad_input(format!("the id `{id:.80}` holds white space, which a TREC run cannot"))
+            .hint("write JSON instead, or rename the records")),
+        false => Ok(()),
+    };
+    for (query, ranking) in run.iter() {
+        check(query.as_str())?;
+        for (rank, (passage, score)) in trec_order(ranking).into_iter().enumerate() {
+            check(passage.as_str())?;
+            writeln!(out, "{query} Q0 {passage} {} {score} {tag}", rank + 1)
+                .map_err(|e| Error::new(ErrorKind::Io, "could not write the run").because(e))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a line of fields between TABs cannot hold.
+const BREAKS: [char; 3] = ['\t', '\n', '\r'];
+
+/// A field as csv writers quote it where they must, breaks as spaces.
+fn quoted(field: &str) -> Cow<'_, str> {
+    let flat = if field.contains(BREAKS) { Cow::Owned(field.replace(BREAKS, " ")) } else { Cow::Borrowed(field) };
+    if flat.contains('"') { Cow::Owned(format!("\"{}\"", flat.replace('"', "\"\""))) } else { flat }
+}
+
+/// A BEIR passage on disk.
+#[derive(Serialize)]
+struct BeirPassage<'a> {
+    _id: &'a str,
+    title: &'a str,
+    text: &'a str,
+    metadata: Nothing,
+}
+
+/// `{}`.
+#[derive(Serialize)]
+struct Nothing {}
+
+/// A BEIR query on disk.
+#[derive(Serialize)]
+struct BeirQuery<'a> {
+    _id: &'a str,
+    text: &'a str,
+    metadata: Known<'a>,
+}
+
+/// What is known of a query, left out where it is nothing.
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    answers: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    impossible: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    positives: Vec<&'a str>,
+}
+
+/// A passage as a plain JSON line.
+#[derive(Serialize)]
+struct PlainPassage<'a> {
+    id: &'a str,
+    title: &'a str,
+    text: &'a str,
+}
+
+/// A query as a plain JSON line.
+#[derive(Serialize)]
+struct PlainQuery<'a> {
+    id: &'a str,
+    text: &'a str,
+    #[serde(flatten)]
+    known: Known<'a>,
+}

@@ -16,8 +16,8 @@ const BEAT: u64 = 256;
 /// Names of unread fields listed in the warning.
 const FIELDS_LISTED: usize = 12;
 
-/// Takes a passage and the spans of the answers known to lie in it.
-pub(super) type Each<'a> = dyn FnMut(Passage, &[(usize, usize)]) -> Result<()> + 'a;
+/// Takes a passage.
+pub(super) type Each<'a> = dyn FnMut(Passage) -> Result<()> + 'a;
 
 /// The way of a passage from a reader to the caller.
 pub(super) struct Intake<'a> {
@@ -53,13 +53,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Hands a passage on, or deals with what is wrong with it.
-    pub(super) fn take(
-        &mut self,
-        record: Result<Passage>,
-        spans: &[(usize, usize)],
-        path: &Path,
-        line: u64,
-    ) -> Result<()> {
+    pub(super) fn take(&mut self, record: Result<Passage>, path: &Path, line: u64) -> Result<()> {
         let passage = match record {
             Ok(passage) => passage,
             Err(error) => return self.bad.note(error),
@@ -75,7 +69,7 @@ impl<'a> Intake<'a> {
         self.odd_ids += u64::from(matches!(nfc(id), Cow::Owned(_)));
         self.summary.passages += 1;
         self.summary.empty += u64::from(passage.text.trim().is_empty());
-        (self.each)(passage, spans)
+        (self.each)(passage)
     }
 
     /// Notes fields that no reader looks at, to be named once.

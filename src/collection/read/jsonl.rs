@@ -28,7 +28,7 @@ pub(super) fn passages(mut lines: Lines, intake: &mut Intake<'_>) -> Result<()> 
             intake.unread(object.keys());
             Ok(record)
         });
-        intake.take(record, &[], lines.path(), lines.number())?;
+        intake.take(record, lines.path(), lines.number())?;
         intake.beat(lines.stream().raw_bytes())?;
     }
     intake.end_source(lines.stream())

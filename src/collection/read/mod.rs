@@ -71,19 +71,6 @@ pub fn passages(
     progress: &dyn Progress,
     each: &mut dyn FnMut(Passage) -> Result<()>,
 ) -> Result<ReadSummary> {
-    passages_with_spans(sources, options, progress, &mut |passage, _| each(passage))
-}
-
-/// Like [`passages`], handing with each passage where known answers lie in it.
-///
-/// Spans are `[start, end)` in characters of the passage's text, sorted and unique; only SQuAD sources have them, and
-/// of a paragraph that is repeated only the first copy's.
-pub fn passages_with_spans(
-    sources: &[Source],
-    options: &ReadOptions,
-    progress: &dyn Progress,
-    each: &mut dyn FnMut(Passage, &[(usize, usize)]) -> Result<()>,
-) -> Result<ReadSummary> {
     if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
         return Err(Error::usage("standard input is named twice, it can be read once"));
     }
@@ -154,7 +141,7 @@ fn folder_format(source: &Source, options: &ReadOptions) -> Result<()> {
 fn unreadable(stream: &Stream, shape: Shape) -> Error {
     let path = stream.path();
     match shape {
-        Shape::Blank => Error::bad_input("is empty").in_file(path),
+        Shape::Blank => Error::bad_input("is empty, it holds no passage and no query").in_file(path),
         Shape::Array => Error::at_line(path, 1, "a JSON array of objects, one object a line was expected")
             .hint("turn it into JSON lines: jq -c '.[]'"),
         _ => Error::at_line(path, 1, "neither JSON nor fields between TABs")
@@ -169,20 +156,21 @@ fn paragraphs(mut stream: Stream, intake: &mut Intake<'_>) -> Result<()> {
         intake.beat(raw)?;
         let paragraph = match paragraph {
             Ok(paragraph) => paragraph,
-            Err(error) => return intake.take(Err(error), &[], &path, 0),
+            Err(error) => return intake.take(Err(error), &path, 0),
         };
         if !intake.paragraphs.insert(paragraph.digest) {
             intake.summary.merged += 1;
             return Ok(());
         }
-        let questions = paragraph.questions.iter().filter_map(|(_, question)| question.as_ref().ok());
-        let mut spans: Vec<_> = questions.flat_map(|question| question.spans.iter().copied()).collect();
-        spans.sort_unstable();
-        spans.dedup();
         let passage = Passage::new(paragraph.id, paragraph.title, paragraph.text);
-        intake.take(Ok(passage), &spans, &path, paragraph.line)
+        intake.take(Ok(passage), &path, paragraph.line)
     })?;
     intake.end_source(&stream)
+}
+
+/// Whether a source is a folder with queries of its own.
+pub(super) fn has_queries(source: &Source) -> bool {
+    beir::queries(source.path()).is_ok()
 }
 
 /// Queries, answers and judgments of a data set.
@@ -280,9 +268,8 @@ fn questions(mut stream: Stream, max: usize, asked: &mut Asked, qrels: &mut Qrel
         };
         merged += u64::from(!met.insert(paragraph.digest));
         for (line, question) in paragraph.questions {
-            let query = question.map(|question| question.query);
-            let gold = query.as_ref().ok().filter(|query| !query.impossible).map(|query| query.id.clone());
-            if asked.take(query, &path, line)?
+            let gold = question.as_ref().ok().filter(|query| !query.impossible).map(|query| query.id.clone());
+            if asked.take(question, &path, line)?
                 && let Some(id) = gold
             {
                 qrels.insert(id, paragraph.id.clone(), 1);

@@ -1,7 +1,8 @@
 //! SQuAD 1.1, SQuAD 2.0 and KorQuAD 1.0: one JSON object, streamed paragraph by paragraph.
 //!
-//! A paragraph's id is `<title>#<16 hex digits>`, the digits being the first 64 bits of the sha256 of its text in
-//! form C: the same whichever file it comes from and whatever stands before it. serde_json is driven by seeds that
+//! A paragraph's id is `<title>#<16 hex digits>`: the article's title with white space as `_` (so that TREC files can
+//! hold it), and the first 64 bits of the sha256 of its text in form C. It is the same whichever file the paragraph
+//! comes from and whatever stands before it. serde_json is driven by seeds that
 //! hand each paragraph on as soon as it is read, so memory holds one paragraph, or one article where (as in KorQuAD)
 //! the title follows the paragraphs.
 
@@ -13,7 +14,6 @@ use super::stream::Stream;
 use crate::collection::{PassageId, Query};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::sha256;
-use crate::text::nfc;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cell::Cell;
 use std::fmt;
@@ -22,25 +22,18 @@ use std::path::Path;
 
 /// A paragraph with its questions.
 pub(super) struct Paragraph {
-    /// `<title>#<hash>`.
+    /// `<title>#<hash>`, without white space.
     pub(super) id: PassageId,
     /// The article's title, control characters turned into blanks.
     pub(super) title: String,
     /// The context, in form C.
     pub(super) text: String,
-    /// Equal for equal title and text.
+    /// Equal for equal article and text.
     pub(super) digest: [u32; 3],
     /// The line of its opening brace.
     pub(super) line: u64,
     /// Its questions, each with its own line; errors are the question's own.
-    pub(super) questions: Vec<(u64, Result<Question>)>,
-}
-
-/// A question and where its answers lie.
-pub(super) struct Question {
-    pub(super) query: Query,
-    /// Offsets `[start, end)` of its answers in the paragraph's text, in characters.
-    pub(super) spans: Vec<(usize, usize)>,
+    pub(super) questions: Vec<(u64, Result<Query>)>,
 }
 
 /// Takes a paragraph, or what is wrong with one, and the bytes taken from the disk so far.
@@ -241,8 +234,7 @@ fn clean_title(title: String) -> String {
 }
 
 fn parse(path: &Path, title: &str, mut object: Object) -> Parsed<Paragraph> {
-    let raw = object.text(&["context"])?;
-    let text = normal(raw.clone());
+    let text = normal(object.text(&["context"])?);
     let questions = match object.take(&["qas"]) {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::List(list)) => list,
@@ -251,7 +243,7 @@ fn parse(path: &Path, title: &str, mut object: Object) -> Parsed<Paragraph> {
     let questions = questions.into_iter().map(|value| match value {
         Value::Object(object) => {
             let line = object.line;
-            (line, question(&raw, &text, object).map_err(|problem| Error::at_line(path, line, problem)))
+            (line, question(object).map_err(|problem| Error::at_line(path, line, problem)))
         }
         other => {
             let problem = format!("a question is {}, an object was expected", other.kind());
@@ -259,12 +251,13 @@ fn parse(path: &Path, title: &str, mut object: Object) -> Parsed<Paragraph> {
         }
     });
     let questions = questions.collect();
-    let id = PassageId::from(format!("{title}#{}", &sha256(&[text.as_bytes()])[..16]));
-    let digest = digest(&[title, &text]);
+    let name: String = title.chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
+    let id = PassageId::from(format!("{name}#{}", &sha256(&[text.as_bytes()])[..16]));
+    let digest = digest(&[&name, &text]);
     Ok(Paragraph { id, title: title.to_string(), text, digest, line: object.line, questions })
 }
 
-fn question(raw: &str, text: &str, mut object: Object) -> Parsed<Question> {
+fn question(mut object: Object) -> Parsed<Query> {
     let id = object.id(&["id"])?;
     let mut query = Query::new(id, normal(object.text(&["question"])?));
     query.impossible = match object.take(&["is_impossible"]) {
@@ -273,46 +266,17 @@ fn question(raw: &str, text: &str, mut object: Object) -> Parsed<Question> {
         Some(other) => return Err(format!("`is_impossible` is {}, true or false was expected", other.kind())),
     };
     let answers = match object.take(&["answers"]) {
+        // Where nothing answers, what is listed could not be an answer.
+        _ if query.impossible => Vec::new(),
         None | Some(Value::Null) => Vec::new(),
         Some(Value::List(list)) => list,
         Some(other) => return Err(format!("`answers` is {}, an array was expected", other.kind())),
     };
-    let mut spans = Vec::new();
     for answer in answers {
         let Value::Object(mut answer) = answer else {
             return Err(format!("an answer is {}, an object was expected", answer.kind()));
         };
-        let words = normal(answer.text(&["text"])?);
-        let start = match answer.take(&["answer_start"]) {
-            Some(Value::Integer(start)) => usize::try_from(start).ok(),
-            _ => None,
-        };
-        spans.extend(span(raw, text, &words, start));
-        query.answers.push(words);
+        query.answers.push(normal(answer.text(&["text"])?));
     }
-    if query.impossible {
-        // SQuAD 2.0 lists none here, and what is listed could not be one.
-        query.answers.clear();
-        spans.clear();
-    }
-    spans.sort_unstable();
-    spans.dedup();
-    Ok(Question { query, spans })
-}
-
-/// Where an answer lies in the text: at the stated place, else where it first occurs, else nowhere.
-fn span(raw: &str, text: &str, answer: &str, start: Option<usize>) -> Option<(usize, usize)> {
-    if answer.is_empty() {
-        return None;
-    }
-    // The stated offset counts characters of the raw text, of which form C may have fewer.
-    let stated = start.and_then(|start| {
-        let byte = raw.char_indices().map(|(byte, _)| byte).nth(start)?;
-        Some(nfc(&raw[..byte]).len())
-    });
-    let byte = stated
-        .filter(|byte| text.get(*byte..).is_some_and(|rest| rest.starts_with(answer)))
-        .or_else(|| text.find(answer))?;
-    let before = text[..byte].chars().count();
-    Some((before, before + answer.chars().count()))
+    Ok(query)
 }

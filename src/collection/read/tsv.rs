@@ -99,7 +99,7 @@ pub(super) fn passages(mut lines: Lines, intake: &mut Intake<'_>) -> Result<()> 
         let parsed =
             lines.text().and_then(|line| passage_of(line, &mut columns).map_err(|problem| lines.error(problem)));
         let Some(record) = parsed.transpose() else { continue };
-        intake.take(record, &[], lines.path(), lines.number())?;
+        intake.take(record, lines.path(), lines.number())?;
         intake.beat(lines.stream().raw_bytes())?;
     }
     intake.end_source(lines.stream())
@@ -149,13 +149,15 @@ fn query_of(line: &str, columns: &mut Option<Columns>, number: u64) -> Parsed<Op
                 *columns = Some(header);
                 return Ok(None);
             }
-            let fields: Vec<&str> = line.split('\t').collect();
+            // DPR's question files go through a csv writer, MS MARCO's do not.
+            let quoted = split(line, true).ok().filter(|fields| fields.len() == 2 && answer_list(&fields[1]).is_some());
+            let with_answers = quoted.is_some();
+            let fields = quoted.map_or_else(|| split(line, false), Ok)?;
             if fields.len() != 2 {
                 return Err(format!("{} fields between TABs, `id⇥text` was expected", fields.len()));
             }
-            let with_answers = answer_list(fields[1]).is_some();
             let (id, text, third) = if with_answers { (None, 0, Some(1)) } else { (Some(0), 1, None) };
-            columns.insert(Columns { count: 2, id, text, third, quoted: false })
+            columns.insert(Columns { count: 2, id, text, third, quoted: with_answers })
         }
     };
     let fields = known.fields(line)?;
