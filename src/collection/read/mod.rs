@@ -111,6 +111,9 @@ fn total_bytes(sources: &[Source]) -> Option<u64> {
     sources
         .iter()
         .map(|source| {
+            if let Some(bytes) = source.bytes() {
+                return Some(bytes.len() as u64);
+            }
             let folder = source.is_folder().then(|| beir::corpus(source.path()));
             let path = folder.transpose().ok()?.unwrap_or_else(|| source.path().to_path_buf());
             let meta = fs_err::metadata(path).ok()?;
