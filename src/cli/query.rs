@@ -7,7 +7,7 @@ use parallax::collection::read::{self, ReadOptions, Source};
 use parallax::collection::run::{Ranking, Run};
 use parallax::collection::write;
 use parallax::search::{Hit, Part, SearchRequest};
-use parallax::sparse::TermScore;
+use parallax::sparse::{TermScore, Weighting};
 use parallax::{Error, Mode, Query, Result, Searcher};
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -136,7 +136,7 @@ impl Asked<'_> {
                     format!("{name} {rank} {:.3}", part.score)
                 })
             };
-            let sparse = side(self.request.weighting.name(), hit.sparse);
+            let sparse = side(if self.request.weighting == Weighting::TfIdf { "tfidf" } else { "bm25" }, hit.sparse);
             let parts = [sparse, side("dense", hit.dense)].into_iter().flatten().collect::<Vec<_>>().join(" · ");
             let title = if hit.passage.title.is_empty() { hit.passage.judged_id().as_str() } else { &hit.passage.title };
             let head = format!("{:>3}  {:.4}  {parts}", hit.rank, hit.score);
@@ -240,6 +240,6 @@ struct WireTerm {
 impl WireTerm {
     fn of(term: TermScore) -> Self {
         let score = f64::from(term.score);
-        WireTerm { term: term.term, tf: f64::from(term.tf), df: u64::from(term.df), idf: f64::from(term.idf), score }
+        WireTerm { term: term.term, tf: f64::from(term.tf), df: term.df, idf: term.idf, score }
     }
 }

@@ -560,7 +560,8 @@ impl Cutter {
             return Ok(());
         }
         let next = self.part.base + self.part.passages.len() as u32;
-        let part = std::mem::replace(&mut self.part, Part { number: self.part.number + 1, base: next, passages: Vec::new() });
+        let following = Part { number: self.part.number + 1, base: next, passages: Vec::new() };
+        let part = std::mem::replace(&mut self.part, following);
         // The receiver is gone only when writing failed, and that error is the one reported.
         self.sender.send(part).map_err(|_| Error::new(ErrorKind::Interrupted, "stopped"))
     }

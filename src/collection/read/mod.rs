@@ -98,7 +98,10 @@ fn total_bytes(sources: &[Source]) -> Option<u64> {
     sources
         .iter()
         .map(|source| {
-            let folder = source.path().is_dir().then(|| beir::corpus(source.path()));
+            if let Some(bytes) = source.bytes() {
+                return Some(bytes.len() as u64);
+            }
+            let folder = source.is_folder().then(|| beir::corpus(source.path()));
             let path = folder.transpose().ok()?.unwrap_or_else(|| source.path().to_path_buf());
             let meta = fs_err::metadata(path).ok()?;
             meta.is_file().then_some(meta.len())
@@ -108,7 +111,7 @@ fn total_bytes(sources: &[Source]) -> Option<u64> {
 
 fn read_source(source: &Source, intake: &mut Intake<'_>) -> Result<Format> {
     let (options, max) = (intake.options, intake.options.max_line);
-    if !source.is_stdin() && source.path().is_dir() {
+    if source.is_folder() {
         folder_format(source, options)?;
         let stream = Stream::file(&beir::corpus(source.path())?)?;
         jsonl::passages(Lines::new(stream, max)?, intake)?;
@@ -181,7 +184,7 @@ pub fn query_set(source: &Source, options: &ReadOptions) -> Result<(QuerySet, Qu
     let mut asked = Asked::new(options);
     let mut qrels = Qrels::new();
     let mut summary = QuerySetSummary::default();
-    if !source.is_stdin() && source.path().is_dir() {
+    if source.is_folder() {
         folder_format(source, options)?;
         let file = Stream::file(&beir::queries(source.path())?)?;
         jsonl::queries(Lines::new(file, options.max_line)?, &mut asked, &mut qrels)?;
@@ -212,7 +215,7 @@ pub fn query_set(source: &Source, options: &ReadOptions) -> Result<(QuerySet, Qu
 pub fn queries(source: &Source, options: &ReadOptions) -> Result<Vec<Query>> {
     let mut asked = Asked::new(options);
     let mut qrels = Qrels::new();
-    if !source.is_stdin() && source.path().is_dir() {
+    if source.is_folder() {
         folder_format(source, options)?;
         let file = Stream::file(&beir::queries(source.path())?)?;
         jsonl::queries(Lines::new(file, options.max_line)?, &mut asked, &mut qrels)?;
@@ -295,7 +298,7 @@ pub fn qrels(source: &Source, options: &ReadOptions) -> Result<Qrels> {
 }
 
 fn beir_split(source: &Source, options: &ReadOptions) -> Result<Option<std::path::PathBuf>> {
-    if source.is_stdin() || !source.path().is_dir() {
+    if !source.is_folder() {
         return Ok(None);
     }
     let split = beir::split(source.path(), options)?;

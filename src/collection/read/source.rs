@@ -83,24 +83,48 @@ impl Default for ReadOptions {
     }
 }
 
-/// A file, a folder, or standard input.
+/// A file, a folder, standard input, or bytes inside the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source(PathBuf);
+pub struct Source {
+    path: PathBuf,
+    embedded: Option<&'static [u8]>,
+}
 
 impl Source {
     /// A source by its path; `-` is standard input, which can be read once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Source(path.into())
+        Source { path: path.into(), embedded: None }
+    }
+
+    /// A file's bytes that the program carries; `name` is what messages and manifests call it.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
+        Source { path: name.into(), embedded: Some(bytes) }
+    }
+
+    /// The bytes of an embedded source.
+    pub(super) fn bytes(&self) -> Option<&'static [u8]> {
+        self.embedded
+    }
+
+    /// Whether this is a folder on disk.
+    pub(super) fn is_folder(&self) -> bool {
+        self.embedded.is_none() && !self.is_stdin() && self.path.is_dir()
     }
 
     /// The path as it was given.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Whether this is standard input.
     pub fn is_stdin(&self) -> bool {
-        self.0.as_os_str() == "-"
+        self.embedded.is_none() && self.path.as_os_str() == "-"
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())
     }
 }
 

@@ -63,7 +63,10 @@ impl Stream {
         if source.is_stdin() {
             return Stream::over(PathBuf::from("<stdin>"), Box::new(io::stdin().lock()), None);
         }
-        Stream::file(source.path())
+        match source.bytes() {
+            Some(bytes) => Stream::over(source.path().to_path_buf(), Box::new(bytes), None),
+            None => Stream::file(source.path()),
+        }
     }
 
     /// Opens a file.
