@@ -63,8 +63,10 @@ impl Tokenizer {
                 .with_normalizer(Some(Sequence::new(steps)))
                 .map_err(|e| refuse("cannot be made to lower-case").because(e))?;
         }
-        let largest_id = inner.get_vocab(true).into_values().max().ok_or_else(|| refuse("has no token"))?;
         let (before, after) = frame(path, &inner)?;
+        // The frame's ids stand apart from the vocabulary in the file and may lie outside it.
+        let ids = inner.get_vocab(true).into_values().chain(before.iter().chain(&after).copied());
+        let largest_id = ids.max().ok_or_else(|| refuse("has no token"))?;
         let tokenizer = Tokenizer {
             before,
             after,
@@ -105,6 +107,9 @@ impl Tokenizer {
             body = self.ids(&format!("{prompt}{text}"))?;
         }
         body.truncate(most.saturating_sub(self.special_tokens()));
+        if body.iter().any(|&id| id > self.largest_id) {
+            return Err(Error::bad_input("gives ids outside its own vocabulary").in_file(&self.path));
+        }
         Ok([&self.before, body.as_slice(), &self.after].concat())
     }
 
@@ -252,6 +257,22 @@ mod tests {
         // A frame whose special token is not declared: the crate itself panics or refuses, never we.
         refused(&|json| json["post_processor"]["special_tokens"] = json!({}));
         refused(&|json| *json = json!([]));
+        // Both make the crate panic.
+        refused(&|json| json["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0}));
+        refused(&|json| json["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="}));
+    }
+
+    #[test]
+    fn what_the_file_says_about_cutting_and_ids_outside_the_vocabulary_is_not_believed() {
+        let mut json = word_piece();
+        // A stride above the length would panic where it is used.
+        json["truncation"]["stride"] = json!(99);
+        json["padding"] = json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "[UNK]"});
+        json["post_processor"]["special_tokens"]["[SEP]"]["ids"] = json!([4_000_000_000u32]);
+        let tokenizer = load(&json, false).unwrap();
+        assert_eq!(tokenizer.tokens("", "a b a b", 9).unwrap(), [1, 3, 4, 3, 4, 4_000_000_000]);
+        assert_eq!(tokenizer.largest_id, 4_000_000_000);
     }
 
     proptest! {

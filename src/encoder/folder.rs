@@ -83,7 +83,8 @@ pub(super) fn read(root: &Path, options: &OpenOptions) -> Result<Content> {
     };
     let (lowercase, declared_length) = text_settings(&transformer)?;
     let (query_prompt, passage_prompt, similarity) = settings(root)?;
-    if !include_prompt && !(query_prompt.is_empty() && passage_prompt.is_empty()) {
+    let prompted = !query_prompt.is_empty() || !passage_prompt.is_empty();
+    if prompted && !include_prompt {
         let message = "the pooling leaves out the prompt's tokens (`include_prompt` is false), which is not served";
         return Err(Error::bad_input(message).in_file(root.join("modules.json")));
     }

@@ -1,6 +1,6 @@
 //! Encoders: texts and their role in, rows of numbers out, one a text.
 //!
-//! [`open`] takes a model folder of any family that is served and gives an [`Encoder`](contract::Encoder):
+//! [`open`] takes a model folder of any family that is served and gives an [`Encoder`]:
 //!
 //! ```text
 //! texts ─ prompt ─► batch: tokens, cut, sorted, packed ─► Tower: hidden states [T, h] ─► pooling [n, h]

@@ -84,7 +84,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer and leaves that integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, so that n ln 2 is exact to f32 for the n that occur.
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Written as comparisons, not as `max`, which would turn NaN into a number.
     let x = if x < -87.0 { -87.0 } else { x };
