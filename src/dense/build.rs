@@ -351,6 +351,8 @@ pub(super) mod tests {
     }
 
     proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn lists_hold_other_rows_once_and_everything_is_reachable(
             values in prop::collection::vec(-3i8..4, 0..300), m in 2usize..5

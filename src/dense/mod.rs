@@ -318,6 +318,8 @@ mod tests {
     }
 
     proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn scores_are_those_of_every_search(values in prop::collection::vec(-3f32..3.0, 3..200), zero in 0usize..9) {
             let mut values = values[..values.len() / 3 * 3].to_vec();

@@ -105,6 +105,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         /// Random graphs, most of them in pieces, with full lists or empty ones: the hardest are lists of two.
         #[test]
         fn everything_is_reachable_afterwards(
