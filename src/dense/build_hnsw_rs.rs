@@ -80,3 +80,42 @@ fn convert(hnsw: &Hnsw<'_, u32, RowDistance<'_>>, m: usize, nodes: &[u32], next:
     graph.entry = highest.unwrap_or(super::walk::NONE);
     graph
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::build;
+    use super::super::build::tests::recall;
+    use super::super::repair::orphans;
+    use super::super::rows::tests::{clustered, mapped};
+    use super::*;
+    use crate::progress::Silent;
+
+    /// The independent oracle: two builders that share no insertion code find the same neighbours.
+    #[test]
+    fn both_builders_find_alike() {
+        for (clusters, spread) in [(1, 1.0), (60, 0.4)] {
+            let (_folder, rows) = mapped(32, &clustered(2000, 32, clusters, spread, 5));
+            let queries = clustered(200, 32, clusters, spread, 5 + (1 << 40));
+            let options = GraphOptions::default();
+            let theirs = build(&rows, &options, &Silent).unwrap();
+            assert_eq!(orphans(&theirs), 0);
+            let ours = build::build(&rows, &options, &Silent).unwrap();
+            for ef in [32, 100] {
+                let (theirs, ours) = (recall(&rows, &theirs, &queries, ef), recall(&rows, &ours, &queries, ef));
+                // hnsw_rs links each row to 2m on level 0 where we link to m, so it may find more with a narrow beam.
+                assert!((theirs - ours).abs() < 0.05, "{clusters} clusters, ef {ef}: theirs {theirs}, ours {ours}");
+                assert!(ef < 100 || ours > 0.97, "{ours}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_equal_rows_and_zero_rows_work_the_same_each_time() {
+        for values in [vec![], vec![1.0, 0.0], vec![0.0; 6], [0.6, 0.8, 1.0, 0.0, 0.0, 0.0].repeat(30)] {
+            let (_folder, rows) = mapped(2, &values);
+            let graph = build(&rows, &GraphOptions::default(), &Silent).unwrap();
+            assert_eq!((graph.len(), orphans(&graph)), (rows.len(), 0));
+            assert_eq!(graph, build(&rows, &GraphOptions::default(), &Silent).unwrap());
+        }
+    }
+}

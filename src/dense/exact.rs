@@ -96,6 +96,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         /// Small integers, so that ties are common and every score is exact.
         #[test]
         fn the_best_of_all_scores_in_every_form(

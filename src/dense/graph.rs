@@ -26,7 +26,7 @@ use super::walk::{NONE, Scratch, View};
 use crate::collection::Ordinal;
 use crate::collection::run::Ranking;
 use crate::error::{Error, Result};
-use crate::kernel::dot::dots_at;
+use crate::kernel::dot::{dot, dots_at};
 use crate::storage::{Sealed, SealedWriter};
 use std::path::Path;
 
@@ -219,8 +219,16 @@ pub(super) fn search(
             break;
         }
         worst = score;
-        let duplicates = std::iter::successors(Some(node), |row| Some(view.next[*row as usize]).filter(|r| *r != NONE));
-        ranked.extend(duplicates.take(k).map(|row| (Ordinal(row), f64::from(score))));
+        ranked.push((Ordinal(node), f64::from(score)));
+        let mut row = node;
+        for _ in 1..k {
+            row = view.next[row as usize];
+            if row == NONE {
+                break;
+            }
+            // Equal rows have equal scores; computed all the same, so that no damage lends a row another's score.
+            ranked.push((Ordinal(row), f64::from(dot(query, rows.row(row as usize)))));
+        }
     }
     Ranking::new(ranked).truncated(k)
 }
@@ -250,4 +258,151 @@ fn check(view: View<'_>) -> std::result::Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::{GraphOptions, build};
+    use super::super::exact;
+    use super::super::rows::tests::{clustered, mapped};
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::progress::Silent;
+    use proptest::prelude::*;
+
+    /// Thirty rows in three dimensions, four of them alike, on several levels.
+    fn small() -> (tempfile::TempDir, Rows, Adjacency) {
+        let mut values = clustered(30, 3, 5, 0.5, 1);
+        for row in [9, 20, 29] {
+            values.copy_within(6..9, row * 3);
+        }
+        let (folder, rows) = mapped(3, &values);
+        let graph = build(&rows, &GraphOptions { m: 2, ef_construction: 10, seed: 1 }, &Silent).unwrap();
+        assert!(graph.view().level(graph.entry) >= 2 && graph.next[2] == 9);
+        (folder, rows, graph)
+    }
+
+    /// Opens a graph file that may hold anything: it is refused as damaged, or searches end without a panic, give
+    /// true scores and no row twice.
+    fn check_survives(path: &Path, rows: &Rows) -> std::result::Result<Graph, Error> {
+        let graph = Graph::open(path, rows.len()).inspect_err(|e| assert_eq!(e.kind(), ErrorKind::Damaged, "{e}"))?;
+        let mut scratch = Scratch::default();
+        for i in 0..rows.len().min(4) {
+            let query = rows.row(i);
+            let found = graph.search(rows, query, 7, 9, &mut scratch);
+            let every = exact::search(rows, query, rows.len());
+            assert!(found.len() <= 7 && found.as_slice().iter().all(|hit| every.as_slice().contains(hit)));
+        }
+        graph.shape();
+        Ok(graph)
+    }
+
+    #[test]
+    fn a_written_graph_is_the_one_built() {
+        let (folder, rows, built) = small();
+        let path = folder.path().join("graph.bin");
+        built.write(&path, 77).unwrap();
+        let graph = Graph::open(&path, rows.len()).unwrap();
+        graph.verify().unwrap();
+        let (view, made) = (graph.view(), built.view());
+        assert_eq!((graph.ef(), view.m, view.entry), (77, made.m, made.entry));
+        assert_eq!((view.base, view.upper), (made.base, made.upper));
+        assert_eq!((view.first, view.next), (made.first, made.next));
+    }
+
+    #[test]
+    fn equal_rows_are_ranked_together_in_order() {
+        let (folder, rows, built) = small();
+        let path = folder.path().join("graph.bin");
+        built.write(&path, 10).unwrap();
+        let graph = Graph::open(&path, rows.len()).unwrap();
+        for k in 1..6 {
+            let found = graph.search(&rows, rows.row(9), k, 20, &mut Scratch::default());
+            assert_eq!(found, exact::search(&rows, rows.row(9), k));
+            let order: Vec<u32> = found.iter().map(|(ordinal, _)| ordinal.0).take(4).collect();
+            assert_eq!(order, [2, 9, 20, 29][..k.min(4)]);
+        }
+    }
+
+    #[test]
+    fn no_damage_leads_outside_and_all_of_it_is_found() {
+        let (folder, rows, built) = small();
+        let path = folder.path().join("graph.bin");
+        built.write(&path, 10).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        for at in 0..good.len() {
+            for flip in [0x01, 0x80] {
+                let mut bytes = good.clone();
+                bytes[at] ^= flip;
+                std::fs::write(&path, &bytes).unwrap();
+                match check_survives(&path, &rows) {
+                    Ok(graph) => assert!(graph.verify().is_err(), "byte {at}"),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > good.len() / 2, "opening should see most damage, it saw {refused}");
+        for length in (0..good.len()).step_by(3) {
+            std::fs::write(&path, &good[..length]).unwrap();
+            assert!(Graph::open(&path, rows.len()).is_err(), "length {length}");
+        }
+        std::fs::write(&path, &good).unwrap();
+        assert!(Graph::open(&path, rows.len() + 1).is_err());
+        check_survives(&path, &rows).unwrap();
+    }
+
+    proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Tables of any content under a header with the right checksum.
+        #[test]
+        fn any_tables_are_refused_or_walked_safely(
+            n in 0u32..6, m in 1u32..3, slots in 0u32..4, entry in prop_oneof![0u32..6, Just(NONE)],
+            numbers in prop::collection::vec(prop_oneof![4 => 0u32..6, 1 => Just(NONE), 1 => any::<u32>()], 64),
+            rising in any::<bool>(),
+        ) {
+            let values: Vec<f32> = (0..n * 2).map(|i| (i as f32).sin()).collect();
+            let (folder, rows) = mapped(2, &values);
+            let length = (n * 2 * m + slots * m + n + 1 + n) as usize;
+            let mut table: Vec<u32> = numbers.into_iter().cycle().take(length).collect();
+            if rising {
+                // Levels that are well formed, so that the checks behind them are met as well.
+                let first = (n * 2 * m + slots * m) as usize;
+                table[first..=first + n as usize].sort_unstable();
+                table[first] = 0;
+                table[first + n as usize] = slots;
+                table[first + n as usize + 1..].fill(NONE);
+            }
+            let path = folder.path().join("graph.bin");
+            let mut file = SealedWriter::create(&path, MAGIC, VERSION).unwrap();
+            table.iter().for_each(|number| file.write(&number.to_le_bytes()).unwrap());
+            file.finish([u64::from(n), u64::from(m) | 5 << 32, u64::from(entry), u64::from(slots)]).unwrap();
+            let _ = check_survives(&path, &rows);
+        }
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_are_refused() {
+        let (folder, rows) = mapped(2, &[0.0; 2]);
+        let path = folder.path().join("graph.bin");
+        let none = u64::from(NONE);
+        let m1 = 1 | 5 << 32;
+        for fields in [
+            [1, 5 << 32, 0, 0],
+            [1, 129 | 5 << 32, 0, 0],
+            [1, 1, 0, 0],
+            [1, m1, none, 0],
+            [1, m1, 1, 0],
+            [1, m1, 1 << 32, 0],
+            [1, m1, 0, 1],
+            [1, m1, 0, u64::MAX],
+            [0, m1, none, 0],
+        ] {
+            let mut file = SealedWriter::create(&path, MAGIC, VERSION).unwrap();
+            [NONE, NONE, 0, 0, NONE].iter().for_each(|number| file.write(&number.to_le_bytes()).unwrap());
+            file.finish(fields).unwrap();
+            assert_eq!(Graph::open(&path, rows.len()).err().map(|e| e.kind()), Some(ErrorKind::Damaged), "{fields:?}");
+        }
+    }
 }

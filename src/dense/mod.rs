@@ -302,3 +302,101 @@ impl DenseIndex {
         check_finite(query).map_err(|why| Error::bad_input(format!("the query's row {why}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::rows::tests::{clustered, mapped};
+    use super::*;
+    use crate::progress::Silent;
+    use proptest::prelude::*;
+
+    fn index(d: usize, values: &[f32], builder: GraphBuilder) -> (tempfile::TempDir, DenseIndex, GraphReport) {
+        let (folder, rows) = mapped(d, values);
+        let report = build_graph(folder.path(), &rows, builder, &GraphOptions::default(), FLOOR, &Silent).unwrap();
+        let index = DenseIndex::open(folder.path()).unwrap();
+        (folder, index, report)
+    }
+
+    proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn scores_are_those_of_every_search(values in prop::collection::vec(-3f32..3.0, 3..200), zero in 0usize..9) {
+            let mut values = values[..values.len() / 3 * 3].to_vec();
+            if let Some(row) = values.chunks_mut(3).nth(zero) {
+                row.fill(-0.0);
+            }
+            let (_folder, index, _) = index(3, &values, GraphBuilder::Parallax);
+            let query = [1.0, -0.5, 0.25];
+            for how in [SearchHow::Auto, SearchHow::Exact, SearchHow::Graph { ef: 1000 }] {
+                let found = index.search(&query, 50, how).unwrap();
+                prop_assert_eq!(&found, &index.search(&query, 50, SearchHow::Exact).unwrap());
+                let ordinals: Vec<Ordinal> = found.iter().map(|(ordinal, _)| *ordinal).collect();
+                for ((_, score), again) in found.iter().zip(index.score(&query, &ordinals).unwrap()) {
+                    prop_assert_eq!(score.to_bits(), f64::from(again).to_bits());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_builders_hold_the_floor_and_say_so() {
+        let mut values = clustered(1200, 24, 30, 0.5, 1);
+        values[24..48].fill(0.0);
+        for builder in [GraphBuilder::Parallax, GraphBuilder::HnswRs] {
+            let (_folder, index, report) = index(24, &values, builder);
+            assert!(
+                report.ann_recall_at_10 >= FLOOR && report.sample == 1000 && report.reachable == 1200,
+                "{report:?}"
+            );
+            let stats = index.stats();
+            assert_eq!((stats.rows, stats.dimension, stats.zero_rows, stats.ef), (1200, 24, 1, report.ef));
+            assert_eq!((stats.row_bytes, stats.nonzero_share), (1200 * 24 * 4, 1199.0 / 1200.0));
+            assert!(stats.graph_degree > 4.0 && stats.graph_degree <= 32.0 && stats.graph_levels >= 2, "{stats:?}");
+            index.verify().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_floor_no_beam_holds_is_refused_and_nothing_written() {
+        let (folder, rows) = mapped(4, &clustered(50, 4, 5, 0.5, 1));
+        let options = GraphOptions::default();
+        let error = build_graph(folder.path(), &rows, GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Gate);
+        assert!(!folder.path().join(GRAPH_FILE).exists());
+        assert_eq!(DenseIndex::open(folder.path()).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn queries_that_cannot_be_compared_are_refused() {
+        let (_folder, index, _) = index(2, &[1.0, 0.0], GraphBuilder::Parallax);
+        let kind = |query: &[f32]| index.search(query, 1, SearchHow::Auto).err().map(|e| e.kind());
+        assert_eq!(kind(&[1.0]), Some(ErrorKind::Mismatch));
+        assert_eq!(kind(&[f32::NAN, 0.0]), Some(ErrorKind::BadInput));
+        assert_eq!(kind(&[1e30, 0.0]), Some(ErrorKind::BadInput));
+        assert_eq!(index.score(&[1.0, 0.0], &[Ordinal(1)]).err().map(|e| e.kind()), Some(ErrorKind::Mismatch));
+        assert_eq!(kind(&[1.0, 0.0]), None);
+    }
+
+    #[test]
+    fn no_rows_no_results_no_query() {
+        let (_folder, empty, report) = index(2, &[], GraphBuilder::HnswRs);
+        assert_eq!((report.sample, report.ann_recall_at_10), (0, 1.0));
+        let (_folder, one, _) = index(2, &[1.0, 0.0], GraphBuilder::Parallax);
+        for how in [SearchHow::Auto, SearchHow::Exact, SearchHow::Graph { ef: 0 }] {
+            assert!(empty.search(&[1.0, 0.0], 5, how).unwrap().is_empty());
+            assert!(one.search(&[1.0, 0.0], 0, how).unwrap().is_empty());
+            assert!(one.search(&[0.0, 0.0], 5, how).unwrap().is_empty());
+            assert_eq!(one.search(&[1.0, 0.0], usize::MAX, how).unwrap().len(), 1);
+        }
+        assert_eq!(one.score(&[0.0, 0.0], &[Ordinal(0)]).unwrap(), [0.0]);
+    }
+
+    #[test]
+    fn builders_have_names() {
+        for builder in [GraphBuilder::Parallax, GraphBuilder::HnswRs] {
+            assert_eq!(builder.name().parse::<GraphBuilder>().unwrap(), builder);
+        }
+        assert_eq!("hnsw".parse::<GraphBuilder>().unwrap_err().kind(), ErrorKind::Usage);
+    }
+}

@@ -97,3 +97,47 @@ fn free(space: &Space<'_>, graph: &Adjacency, tree: &Tree, node: u32) -> Option<
     let far = |neighbour: &u32| space.similarity(node, *neighbour);
     spare.min_by(|a, b| far(a.1).total_cmp(&far(b.1))).map(|(place, _)| place)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::tests::{clustered, mapped};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Random graphs, most of them in pieces, with full lists or empty ones: the hardest are lists of two.
+        #[test]
+        fn everything_is_reachable_afterwards(
+            n in 2u32..40, full in any::<bool>(), links in prop::collection::vec(any::<u32>(), 80)
+        ) {
+            let (_folder, rows) = mapped(4, &clustered(n as usize, 4, 3, 0.5, 1));
+            let space = Space::new(&rows);
+            let mut graph = Adjacency::unlinked(1, &vec![0; n as usize], vec![NONE; n as usize]);
+            graph.entry = 0;
+            for node in 0..n {
+                let (a, b) = ((node + 1) % n, links[2 * node as usize] % n);
+                let list: Vec<u32> = [a, b].into_iter().filter(|other| full && *other != node).collect();
+                // A ring without the links to every fifth row, which mostly leaves it in pieces.
+                graph.set(node, 0, list.into_iter().filter(|other| other % 5 != 0));
+            }
+            let before = orphans(&graph);
+            repair(&space, &GraphOptions { m: 2, ef_construction: 8, seed: 1 }, &mut graph);
+            prop_assert_eq!(orphans(&graph), 0);
+            prop_assert!(graph.repaired() <= before && (before == 0) == (graph.repaired() == 0));
+        }
+    }
+
+    #[test]
+    fn a_lost_row_is_linked_from_its_nearest() {
+        let (_folder, rows) = mapped(2, &[1.0, 0.0, 0.0, 1.0, 0.1, 1.0]);
+        let mut graph = Adjacency::unlinked(2, &[0; 3], vec![NONE; 3]);
+        graph.entry = 0;
+        graph.set(0, 0, [1].into_iter());
+        assert_eq!(orphans(&graph), 1);
+        repair(&Space::new(&rows), &GraphOptions::default(), &mut graph);
+        assert_eq!(graph.view().neighbours(1, 0).collect::<Vec<_>>(), [2]);
+        assert_eq!((orphans(&graph), graph.repaired()), (0, 1));
+    }
+}

@@ -230,6 +230,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        // Each case writes files.
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn rows_read_back_bit_for_bit(dimension in 1usize..9, values in prop::collection::vec(-1e18f32..1e18, 0..80)) {
             let n = values.len() / dimension;

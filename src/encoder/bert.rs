@@ -11,12 +11,14 @@
 //! H       = norm(H + gelu(H W_up + b) W_down + b)
 //! ```
 //!
-//! with `norm` and `gelu` of [`kernel::matmul`](crate::kernel::matmul). RoBERTa and XLM-R count positions from after
+//! with `norm` and `gelu` of [`rowwise`](crate::kernel::matmul::rowwise). RoBERTa and XLM-R count positions from after
 //! the padding id; DistilBERT has other names and no token types; the arithmetic is one. The position and token type
 //! rows are added up when the weights are read, and the three projections put side by side.
 //!
 //! Cost: `2 T (4 h² + 2 h i) + 4 h Σ nᵢ²` floating-point operations a layer for a feed-forward width `i`; memory for
-//! `T (5 h + i)` values, taken once a chunk. Measured in `tests/bench`.
+//! `T (5 h + i)` values, taken once a chunk. MiniLM (6 layers, `h` 384) at 128 tokens
+//! a passage: 2.1 times torch's passages a second of processor time on one thread with AVX-512, mixed lengths 3.5
+//! times, a query of 12 tokens 4 times (torch 2.15 under sentence-transformers, busy machine, ratios of one session).
 //!
 //! Sources: A. Vaswani and others, Attention Is All You Need, 2017; J. Devlin and others, BERT, 2018.
 
@@ -24,7 +26,8 @@ use super::Tower;
 use super::config::{Config, Family};
 use super::weights::Weights;
 use crate::error::Result;
-use crate::kernel::matmul::{Rows, RowsMut, gelu, layer_norm, multiply, multiply_transposed, softmax};
+use crate::kernel::matmul::rowwise::{gelu, layer_norm, softmax};
+use crate::kernel::matmul::{Rows, RowsMut, multiply, multiply_transposed};
 use std::path::Path;
 
 /// Rows the feed-forward layer takes at a time: its wide rows then stay in the cache between the two products.

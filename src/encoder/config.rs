@@ -207,7 +207,7 @@ impl Config {
             rotary: if family == Family::ModernBert { Some(rotary(&json)?) } else { None },
             model_type,
         };
-        if config.hidden % config.heads != 0 {
+        if !config.hidden.is_multiple_of(config.heads) {
             let message = format!("{} hidden components cannot be shared by {} heads", config.hidden, config.heads);
             return Err(json.refuse(message));
         }

@@ -1,6 +1,6 @@
 //! Encoders: texts and their role in, rows of numbers out, one a text.
 //!
-//! [`open`] takes a model folder of any family that is served and gives an [`Encoder`](contract::Encoder):
+//! [`open`] takes a model folder of any family that is served and gives an [`Encoder`]:
 //!
 //! ```text
 //! texts ─ prompt ─► batch: tokens, cut, sorted, packed ─► Tower: hidden states [T, h] ─► pooling [n, h]
@@ -32,6 +32,7 @@ mod config;
 pub mod contract;
 pub mod fixed;
 pub mod folder;
+mod modules;
 pub mod pooling;
 mod weights;
 pub mod wordpiece;
@@ -43,7 +44,8 @@ use batch::Tokenizer;
 use config::Family;
 use contract::{Embeddings, Encoder, EncoderCard, Role, Similarity};
 pub use folder::OpenOptions;
-use folder::{Content, Folder, Step, missing};
+use folder::{Content, Folder, missing};
+use modules::Step;
 use pooling::{Pooling, normalize};
 use rayon::prelude::*;
 use std::fmt::Write;

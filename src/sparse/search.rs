@@ -1,0 +1,445 @@
+//! Exact search and complete scoring: term at a time into a dense accumulator.
+//!
+//! A query's text comes in; a ranking of the best `k` passages, or the scores of given passages, go out. Each term's
+//! postings are read once and what they add is summed into one f32 a passage of the part; then the accumulator is
+//! scanned for the best `k`. Terms are added in the order of their first occurrence in the query, so every route gives
+//! the same sum bit for bit, and no score depends on how the collection was cut into parts.
+//!
+//! Cost: `O(Σ df)` additions and one pass over 4 bytes a passage. Source: J. Zobel and A. Moffat, *Inverted Files for
+//! Text Search Engines*, 2006 (section 5).
+
+use super::guard::{damaged, guard};
+use super::index::SparseIndex;
+use super::part::{Part, unreadable};
+use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm, idf, log_tf, smart_idf};
+use crate::collection::Ordinal;
+use crate::collection::run::{Ranking, TopK};
+use crate::error::{Error, Result};
+use std::cell::Cell;
+use std::collections::HashMap;
+use tantivy::Term;
+use tantivy::postings::{BlockSegmentPostings, TermInfo};
+use tantivy::schema::Field;
+use tantivy::schema::IndexRecordOption::WithFreqs;
+
+thread_local! {
+    /// The accumulator, all zero between queries.
+    static SCORES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// A query's distinct term with what the collection says about it.
+pub(crate) struct QueryTerm {
+    pub(crate) text: String,
+    /// Occurrences in the query.
+    pub(crate) query_tf: u32,
+    /// Passages that hold it.
+    pub(crate) df: u64,
+    /// The formula's inverse document frequency.
+    pub(crate) idf: f64,
+    /// What [`Model::add`] multiplies by.
+    pub(crate) weight: f32,
+    /// Where its postings stand in each part: title and text, then the title alone (only where the model needs it).
+    pub(crate) places: Vec<(Option<TermInfo>, Option<TermInfo>)>,
+}
+
+/// Runs `$body` with `$model` bound to the weighting's view of a part.
+macro_rules! with_model {
+    ($index:expr, $part:expr, $weighting:expr, |$model:ident| $body:expr) => {{
+        let (lengths, title_lengths) = $part.lengths()?;
+        match *$weighting {
+            Weighting::Bm25 { k1, b, title_weight } if title_weight == 1.0 => {
+                let $model = Bm25 { lengths, norm: bm25_norm(k1, b, $index.average_length) };
+                $body
+            }
+            Weighting::Bm25 { k1, b, title_weight } => {
+                let extra = title_weight - 1.0;
+                let average = $index.average_length + f64::from(extra) * $index.average_title_length;
+                let $model = Bm25Title { lengths, title_lengths, extra, norm: bm25_norm(k1, b, average) };
+                $body
+            }
+            Weighting::TfIdf => {
+                let $model = Cosine { inverse_norms: $index.inverse_norms($part)? };
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_model;
+
+impl SparseIndex {
+    /// The best `k` passages for a text, best first, equal scores by ordinal. Only passages that score above 0 are
+    /// ranked: those that share a term of some weight. The text is words, never a query language.
+    pub fn search(&self, text: &str, weighting: &Weighting, k: usize) -> Result<Ranking<Ordinal>> {
+        weighting.check()?;
+        if k == 0 {
+            return Ok(Ranking::default());
+        }
+        guard(&self.folder, || {
+            let terms = self.query_terms(text, weighting)?;
+            let mut best = TopK::new(k);
+            for (number, part) in self.parts.iter().enumerate() {
+                with_model!(self, part, weighting, |model| search_part(part, number, &terms, &model, &mut best)?);
+            }
+            Ok(best.into_ranking())
+        })
+    }
+
+    /// The score of each of some passages, which must be ascending; 0 where no term is shared. Equal to what
+    /// [`SparseIndex::search`] gives, bit for bit.
+    pub fn score(&self, text: &str, weighting: &Weighting, passages: &[Ordinal]) -> Result<Vec<f32>> {
+        weighting.check()?;
+        if !passages.is_sorted() {
+            return Err(Error::bug("passages to be scored must be in ascending order"));
+        }
+        if let Some(last) = passages.last() {
+            self.locate(*last)?;
+        }
+        guard(&self.folder, || {
+            let terms = self.query_terms(text, weighting)?;
+            let mut scores = vec![0.0; passages.len()];
+            for (number, part) in self.parts.iter().enumerate() {
+                let end = part.base as usize + part.passages;
+                let own = passages.partition_point(|p| p.0 < part.base)..passages.partition_point(|p| p.index() < end);
+                if !own.is_empty() {
+                    let (wanted, scores) = (&passages[own.clone()], &mut scores[own]);
+                    with_model!(self, part, weighting, |model| score_part(part, number, &terms, &model, wanted, scores)?);
+                }
+            }
+            Ok(scores)
+        })
+    }
+
+    /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
+    pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
+        let mut order: HashMap<String, usize> = HashMap::new();
+        let mut counts: Vec<(String, u32)> = Vec::new();
+        self.analyzer().for_each_term(text, |term| match order.get(term) {
+            Some(at) => counts[*at].1 += 1,
+            None => {
+                order.insert(term.to_string(), counts.len());
+                counts.push((term.to_string(), 1));
+            }
+        });
+        let titles = matches!(weighting, Weighting::Bm25 { title_weight, .. } if *title_weight != 1.0);
+        let passages = self.len() as u64;
+        let mut terms = Vec::with_capacity(counts.len());
+        for (text, query_tf) in counts {
+            let term = Term::from_field_text(Field::from_field_id(0), &text);
+            let mut places = Vec::with_capacity(self.parts.len());
+            let mut df = 0;
+            for part in &self.parts {
+                let failed = |e: std::io::Error| unreadable(&part.folder, e.into());
+                let all = part.all.get_term_info(&term).map_err(failed)?;
+                let title = if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
+                if all.as_ref().is_some_and(|info| info.doc_freq as usize > part.passages) {
+                    return Err(damaged(&part.folder, format!("`{text}` is in more passages than there are")));
+                }
+                df += all.as_ref().map_or(0, |info| u64::from(info.doc_freq));
+                places.push((all, title));
+            }
+            if df > 0 {
+                let idf = match weighting {
+                    Weighting::Bm25 { .. } => idf(passages, df),
+                    Weighting::TfIdf => smart_idf(passages, df),
+                };
+                terms.push(QueryTerm { text, query_tf, df, idf, weight: 0.0, places });
+            }
+        }
+        weigh(&mut terms, weighting);
+        Ok(terms)
+    }
+}
+
+/// Sets each term's weight: `qtf · idf` for BM25; for TF-IDF the query vector's unit component times `idf`.
+fn weigh(terms: &mut [QueryTerm], weighting: &Weighting) {
+    let component = |term: &QueryTerm| log_tf(term.query_tf) * term.idf;
+    let norm = terms.iter().map(|term| component(term).powi(2)).sum::<f64>().sqrt();
+    for term in terms {
+        term.weight = match weighting {
+            Weighting::Bm25 { .. } => (f64::from(term.query_tf) * term.idf) as f32,
+            Weighting::TfIdf if norm > 0.0 => (component(term) / norm * term.idf) as f32,
+            Weighting::TfIdf => 0.0,
+        };
+    }
+}
+
+/// Searches one part: adds up every term's postings, then offers what scores above the `k`-th best.
+fn search_part(
+    part: &Part,
+    number: usize,
+    terms: &[QueryTerm],
+    model: &impl Model,
+    best: &mut TopK<Ordinal>,
+) -> Result<()> {
+    // Left behind dirty on an error or a panic, the buffer is dropped and not put back.
+    let mut scores = SCORES.take();
+    if scores.len() < part.passages {
+        scores.resize(part.passages, 0.0);
+    }
+    let own = &mut scores[..part.passages];
+    for term in terms {
+        accumulate(part, &term.places[number], term.weight, model, own)?;
+    }
+    offer(part.base, own, best);
+    own.fill(0.0);
+    SCORES.set(scores);
+    Ok(())
+}
+
+/// Adds one term's postings in a part to its passages' scores.
+fn accumulate(
+    part: &Part,
+    place: &(Option<TermInfo>, Option<TermInfo>),
+    weight: f32,
+    model: &impl Model,
+    scores: &mut [f32],
+) -> Result<()> {
+    let Some(mut postings) = open_postings(part, place)? else { return Ok(()) };
+    let mut title = TitleCursor::open(part, place)?;
+    while postings.block_len() > 0 {
+        for (doc, tf) in postings.docs().iter().zip(postings.freqs()) {
+            let place = *doc as usize;
+            let Some(score) = scores.get_mut(place) else {
+                return Err(damaged(&part.folder, "a posting names a passage that is not there"));
+            };
+            let title_tf = title.as_mut().map_or(0, |title| title.tf(*doc));
+            *score += model.add(place, *tf, title_tf, weight);
+        }
+        postings.advance();
+    }
+    Ok(())
+}
+
+/// The postings of a term in a part; `None` where it does not occur.
+pub(crate) fn open_postings(
+    part: &Part,
+    place: &(Option<TermInfo>, Option<TermInfo>),
+) -> Result<Option<BlockSegmentPostings>> {
+    let open = |info| part.all.read_block_postings_from_terminfo(info, WithFreqs);
+    place.0.as_ref().map(open).transpose().map_err(|e| unreadable(&part.folder, e.into()))
+}
+
+/// Offers scores above 0 and above the worst kept one; a later equal score never displaces an earlier one.
+fn offer(base: u32, scores: &[f32], best: &mut TopK<Ordinal>) {
+    const BLOCK: usize = 64;
+    let mut threshold = best.threshold().max(0.0);
+    for (block, chunk) in scores.chunks(BLOCK).enumerate() {
+        // Without a branch inside, so that the compiler compares many at once.
+        if !chunk.iter().fold(false, |any, score| any | (*score > threshold)) {
+            continue;
+        }
+        for (at, score) in chunk.iter().enumerate() {
+            if *score > threshold {
+                best.offer(Ordinal(base + (block * BLOCK + at) as u32), *score);
+                threshold = best.threshold().max(0.0);
+            }
+        }
+    }
+}
+
+/// Scores given passages of one part, ascending, by skipping through each term's postings.
+fn score_part(
+    part: &Part,
+    number: usize,
+    terms: &[QueryTerm],
+    model: &impl Model,
+    wanted: &[Ordinal],
+    scores: &mut [f32],
+) -> Result<()> {
+    for term in terms {
+        let place = &term.places[number];
+        let Some(mut postings) = open_postings(part, place)? else { continue };
+        let mut title = TitleCursor::open(part, place)?;
+        for (ordinal, score) in wanted.iter().zip(scores.iter_mut()) {
+            let doc = ordinal.0 - part.base;
+            let at = postings.seek(doc);
+            if postings.docs().get(at) == Some(&doc) {
+                let title_tf = title.as_mut().map_or(0, |title| title.tf(doc));
+                *score += model.add(doc as usize, postings.freq(at), title_tf, term.weight);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a term's frequencies in titles along its postings in the whole passages.
+pub(crate) struct TitleCursor {
+    postings: BlockSegmentPostings,
+    at: usize,
+}
+
+impl TitleCursor {
+    pub(crate) fn open(part: &Part, place: &(Option<TermInfo>, Option<TermInfo>)) -> Result<Option<Self>> {
+        let open = |info| part.title.read_block_postings_from_terminfo(info, WithFreqs);
+        let postings = place.1.as_ref().map(open).transpose().map_err(|e| unreadable(&part.folder, e.into()))?;
+        Ok(postings.map(|postings| TitleCursor { postings, at: 0 }))
+    }
+
+    /// The frequency in the title of `doc`; documents must be asked for in ascending order.
+    pub(crate) fn tf(&mut self, doc: u32) -> u32 {
+        loop {
+            let docs = self.postings.docs();
+            while docs.get(self.at).is_some_and(|found| *found < doc) {
+                self.at += 1;
+            }
+            match docs.get(self.at) {
+                Some(found) => return if *found == doc { self.postings.freq(self.at) } else { 0 },
+                None if docs.is_empty() => return 0,
+                None => {
+                    self.postings.advance();
+                    self.at = 0;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{index, many, passages};
+    use super::*;
+    use crate::collection::Passage;
+    use crate::error::ErrorKind;
+    use proptest::prelude::*;
+
+    fn weightings() -> impl Strategy<Value = Weighting> {
+        let number = |values: &'static [f32]| prop::sample::select(values);
+        let bm25 = (number(&[0.0, 0.9, 1.2, 3.0]), number(&[0.0, 0.4, 0.75, 1.0]), number(&[1.0, 0.0, 0.5, 3.0]));
+        prop_oneof![
+            4 => bm25.prop_map(|(k1, b, title_weight)| Weighting::Bm25 { k1, b, title_weight }),
+            1 => Just(Weighting::TfIdf),
+        ]
+    }
+
+    /// The formulas written out in f64 over the terms of every passage.
+    fn brute_force(index: &SparseIndex, passages: &[Passage], text: &str, weighting: Weighting) -> Vec<f64> {
+        let terms = |text: &str| index.analyzer().terms(text);
+        let titles: Vec<_> = passages.iter().map(|p| terms(&p.title)).collect();
+        let all: Vec<_> = passages.iter().map(|p| terms(&p.full_text())).collect();
+        let n = passages.len() as f64;
+        let count = |terms: &[String], term: &str| terms.iter().filter(|t| *t == term).count() as f64;
+        let df = |term: &str| all.iter().filter(|t| t.iter().any(|t| t == term)).count() as f64;
+        let query = terms(text);
+        match weighting {
+            Weighting::Bm25 { k1, b, title_weight } => {
+                let (k1, b, extra) = (f64::from(k1), f64::from(b), f64::from(title_weight) - 1.0);
+                let length = |i: usize| all[i].len() as f64 + extra * titles[i].len() as f64;
+                let mean = (0..passages.len()).map(length).sum::<f64>() / n;
+                let score = |i: usize| {
+                    let add = |term: &String| {
+                        let tf = count(&all[i], term) + extra * count(&titles[i], term);
+                        let idf = (1.0 + (n - df(term) + 0.5) / (df(term) + 0.5)).ln();
+                        let ratio = if mean > 0.0 { length(i) / mean } else { 0.0 };
+                        if tf > 0.0 { idf * tf / (tf + k1 * (1.0 - b + b * ratio)) } else { 0.0 }
+                    };
+                    query.iter().map(add).sum()
+                };
+                (0..passages.len()).map(score).collect()
+            }
+            Weighting::TfIdf => {
+                let vector = |terms: &[String]| -> HashMap<String, f64> {
+                    let weight = |t: &String| (1.0 + count(terms, t).ln()) * (n / df(t)).ln();
+                    terms.iter().filter(|t| df(t) > 0.0).map(|t| (t.clone(), weight(t))).collect()
+                };
+                let norm = |v: &HashMap<String, f64>| v.values().map(|x| x * x).sum::<f64>().sqrt();
+                let query = vector(&query);
+                let cosine = |terms: &Vec<String>| {
+                    let passage = vector(terms);
+                    let dot: f64 = query.iter().map(|(t, x)| x * passage.get(t).unwrap_or(&0.0)).sum();
+                    let norms = norm(&query) * norm(&passage);
+                    if norms > 0.0 { dot / norms } else { 0.0 }
+                };
+                all.iter().map(cosine).collect()
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(index: &SparseIndex, passages: &[Passage], text: &str, weighting: Weighting, k: usize) {
+        let everyone: Vec<Ordinal> = (0..passages.len() as u32).map(Ordinal).collect();
+        let scores = index.score(text, &weighting, &everyone).unwrap();
+        for (score, expected) in scores.iter().zip(brute_force(index, passages, text, weighting)) {
+            // f32 sums of a few terms against f64.
+            assert!((f64::from(*score) - expected).abs() < 1e-5 * expected.max(1.0), "{text} {weighting}: {score} {expected}");
+        }
+        let scored = everyone.iter().zip(&scores).filter(|(_, score)| **score > 0.0);
+        let exact = Ranking::new(scored.map(|(o, score)| (*o, f64::from(*score))).collect()).truncated(k);
+        assert_eq!(index.search(text, &weighting, k).unwrap(), exact, "{text} {weighting}");
+        for ordinal in everyone.iter().take(5) {
+            let sum: f32 = index.explain(text, &weighting, *ordinal).unwrap().iter().fold(0.0, |sum, t| sum + t.score);
+            assert_eq!(sum.to_bits(), scores[ordinal.index()].to_bits());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn search_equals_brute_force(
+            passages in passages(1..60),
+            cuts in prop::collection::vec(0usize..60, 0..3),
+            text in "((red|blue|green|stone|river|대한민국|rare|unseen|the) ){0,6}",
+            weighting in weightings(),
+            k in 0usize..20,
+        ) {
+            let (_folder, index) = index(&passages, &cuts);
+            check(&index, &passages, &text, weighting, k);
+        }
+
+        #[test]
+        fn scores_do_not_depend_on_the_parts(passages in passages(1..40), cut in 0usize..40, weighting in weightings()) {
+            let (_a, whole) = index(&passages, &[]);
+            let (_b, cut) = index(&passages, &[cut, cut / 2]);
+            for text in ["red stone river red", "대한민국 한국", "moss cloud blue"] {
+                prop_assert_eq!(whole.search(text, &weighting, 100).unwrap(), cut.search(text, &weighting, 100).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn postings_of_several_blocks_are_searched_and_skipped_through() {
+        let passages = many(700);
+        let (_folder, index) = index(&passages, &[300]);
+        for weighting in ["bm25", "bm25(title=2.5)", "tfidf"] {
+            for text in ["stone word3", "common stone word30 word30", "common"] {
+                check(&index, &passages, text, weighting.parse().unwrap(), 25);
+            }
+        }
+        // Scattered candidates: the skips jump over whole blocks.
+        let few: Vec<Ordinal> = [3, 130, 131, 290, 299, 300, 301, 650, 699].map(Ordinal).to_vec();
+        let all: Vec<Ordinal> = (0..700).map(Ordinal).collect();
+        let weighting = "bm25(title=2)".parse().unwrap();
+        let complete = index.score("stone common word3", &weighting, &all).unwrap();
+        let scored = index.score("stone common word3", &weighting, &few).unwrap();
+        let expected: Vec<f32> = few.iter().map(|o| complete[o.index()]).collect();
+        assert_eq!(scored, expected);
+    }
+
+    #[test]
+    fn queries_without_words_find_nothing() {
+        let (_folder, index) = index(&many(3), &[]);
+        for text in ["", "   ", "((((", "the of", "unseen"] {
+            assert!(index.search(text, &Weighting::default(), 10).unwrap().is_empty(), "{text}");
+        }
+        assert!(index.search("stone", &Weighting::default(), 0).unwrap().is_empty());
+        assert_eq!(index.search("stone", &Weighting::default(), usize::MAX).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn wrong_calls_are_refused() {
+        let (_folder, index) = index(&many(3), &[]);
+        let weighting = Weighting::Bm25 { k1: -1.0, b: 0.0, title_weight: 1.0 };
+        assert_eq!(index.search("x", &weighting, 1).unwrap_err().kind(), ErrorKind::Usage);
+        let unsorted = index.score("x", &Weighting::TfIdf, &[Ordinal(1), Ordinal(0)]);
+        assert_eq!(unsorted.unwrap_err().kind(), ErrorKind::Bug);
+        assert_eq!(index.score("x", &Weighting::TfIdf, &[Ordinal(3)]).unwrap_err().kind(), ErrorKind::Bug);
+    }
+
+    #[test]
+    fn decomposed_queries_find_the_same() {
+        let (_folder, index) = index(&[Passage::new("a", "", "대한민국의 수도"), Passage::new("b", "", "other")], &[]);
+        let composed = index.search("대한민국", &Weighting::default(), 5).unwrap();
+        let decomposed: String = unicode_normalization::UnicodeNormalization::nfd("대한민국").collect();
+        assert_eq!(composed.len(), 1);
+        assert_eq!(index.search(&decomposed, &Weighting::default(), 5).unwrap(), composed);
+    }
+}
