@@ -441,14 +441,22 @@ mod tests {
         // The source's own folder is refused whatever is asked.
         assert_eq!(run(folder.path(), true).unwrap_err().kind(), ErrorKind::Usage);
         let out = folder.path().join("out");
-        assert!(run(&out, false).unwrap_err().to_string().ends_with("in.tsv:2: 1 fields between TABs, 2 were expected as in the first line"));
+        assert!(
+            run(&out, false)
+                .unwrap_err()
+                .to_string()
+                .ends_with("in.tsv:2: 1 fields between TABs, 2 were expected as in the first line")
+        );
         assert_eq!(fs_err::read_dir(&out).unwrap().count(), 0);
         fs_err::write(&input, "a\tx\n").unwrap();
         fs_err::write(out.join("mine"), "1").unwrap();
         assert!(run(&out, false).unwrap_err().to_string().ends_with("is not empty"));
         run(&out, true).unwrap();
         assert_eq!(fs_err::read_to_string(out.join("mine")).unwrap(), "1");
-        assert_eq!(fs_err::read_to_string(out.join("corpus.jsonl")).unwrap(), "{\"_id\":\"a\",\"title\":\"\",\"text\":\"x\",\"metadata\":{}}\n");
+        assert_eq!(
+            fs_err::read_to_string(out.join("corpus.jsonl")).unwrap(),
+            "{\"_id\":\"a\",\"title\":\"\",\"text\":\"x\",\"metadata\":{}}\n"
+        );
         assert_eq!(run(&input, true).unwrap_err().kind(), ErrorKind::Usage);
     }
 

@@ -57,7 +57,9 @@ fn every_format_gives_the_same_passages() {
     let dpr = "id\ttext\ttitle\n1\t한 글\t\n2\t\"two, \"\"too\"\"\"\t\n";
     let named = "title\tpid\turl\tpassage\n\t1\tu\t한 글\n\t2\tu\ttwo, \"too\"\n";
     for text in [jsonl, tsv, dpr, named] {
-        for bytes in [text.as_bytes().to_vec(), gz(text.as_bytes()), zstd::stream::encode_all(text.as_bytes(), 1).unwrap()] {
+        for bytes in
+            [text.as_bytes().to_vec(), gz(text.as_bytes()), zstd::stream::encode_all(text.as_bytes(), 1).unwrap()]
+        {
             assert_eq!(read_text(&bytes).unwrap().0, want, "{text}");
         }
     }
@@ -114,7 +116,8 @@ fn places_that_hold_no_collection_are_refused_by_kind() {
 
 #[test]
 fn skipping_counts_and_keeps_what_was_wrong() {
-    let text = b"{\"id\": 1, \"text\": \" \"}\n{bad}\n{\"id\": 1, \"text\": \"x\"}\n\xFF\n{\"id\": 2, \"text\": \"y\"}\n";
+    let text =
+        b"{\"id\": 1, \"text\": \" \"}\n{bad}\n{\"id\": 1, \"text\": \"x\"}\n\xFF\n{\"id\": 2, \"text\": \"y\"}\n";
     let folder = folder(&[("x", text)]);
     let (passages, summary) = read(&[&folder.path().join("x")], &skip()).unwrap();
     let ids: Vec<&str> = passages.iter().map(|passage| passage.id.as_str()).collect();
@@ -131,7 +134,8 @@ fn skipping_counts_and_keeps_what_was_wrong() {
 
 #[test]
 fn one_bad_line_among_many_is_found_exactly() {
-    let mut text: Vec<u8> = (0..10_000).flat_map(|i| format!("{{\"id\": {i}, \"text\": \"t\"}}\n").into_bytes()).collect();
+    let mut text: Vec<u8> =
+        (0..10_000).flat_map(|i| format!("{{\"id\": {i}, \"text\": \"t\"}}\n").into_bytes()).collect();
     text.extend_from_slice(b"{\"id\": 77, \"text\": \"t\"}\n");
     for bytes in [text.clone(), gz(&text), [gz(&text[..5000]), gz(&text[5000..])].concat()] {
         let said = refusal(&bytes);
@@ -175,7 +179,8 @@ impl Progress for Told {
 fn progress_counts_the_bytes_on_disk_and_can_stop() {
     let text: String = (0..50_000).map(|i| format!("{i}\tsome words of text number {i}\n")).collect();
     let packed = gz(text.as_bytes());
-    let folder = folder(&[("a.gz", &packed), ("b", b"{\"id\": \"\xE1\x84\x92\xE1\x85\xA1\", \"text\": \"x\", \"url\": 1}")]);
+    let folder =
+        folder(&[("a.gz", &packed), ("b", b"{\"id\": \"\xE1\x84\x92\xE1\x85\xA1\", \"text\": \"x\", \"url\": 1}")]);
     let sources = [Source::new(folder.path().join("a.gz")), Source::new(folder.path().join("b"))];
     let told = Told::default();
     passages(&sources, &ReadOptions::default(), &told, &mut |_| Ok(())).unwrap();
@@ -222,7 +227,8 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
 fn records_are_handed_on_while_the_source_is_still_being_read() {
     // With 3 MB of passages a reader that collected first would have read all before the first call.
     let text: String = (0..30_000).map(|i| format!("{i}\t{}\n", "x".repeat(100))).collect();
-    let paragraphs: Vec<String> = (0..30_000).map(|i| format!("{{\"context\": \"{i} {}\"}}", "x".repeat(100))).collect();
+    let paragraphs: Vec<String> =
+        (0..30_000).map(|i| format!("{{\"context\": \"{i} {}\"}}", "x".repeat(100))).collect();
     let squad = format!("{{\"data\": [{{\"title\": \"t\", \"paragraphs\": [{}]}}]}}", paragraphs.join(","));
     let folder = folder(&[("a", text.as_bytes()), ("b", squad.as_bytes())]);
     for name in ["a", "b"] {
