@@ -109,11 +109,12 @@ fn check_folder(folder: &Path, force: bool, sources: &[Source]) -> Result<()> {
     let mut entries =
         fs_err::read_dir(folder).map_err(|e| Error::usage("is no folder to write into").in_file(folder).because(e))?;
     let whole = |path: &Path| fs_err::canonicalize(path).ok();
-    let own = |source: &Source| match source.path() {
-        path if source.is_stdin() || !path.exists() => false,
-        path if path.is_dir() => whole(path) == whole(folder),
-        path => whole(path).and_then(|path| path.parent().map(Path::to_path_buf)) == whole(folder),
+    let root = |source: &Source| match source.path() {
+        path if source.is_folder() => whole(path),
+        path if source.is_file() => Some(whole(path)?.parent()?.to_path_buf()),
+        _ => None,
     };
+    let own = |source: &Source| root(source).is_some_and(|root| whole(folder) == Some(root));
     if sources.iter().any(own) {
         return Err(Error::usage("is the source's own folder").in_file(folder).hint("choose another output folder"));
     }
@@ -183,11 +184,11 @@ fn query_sets(
     let mut origin: HashMap<String, &Path> = HashMap::new();
     let mut split = None;
     for (source, format) in sources.iter().zip(formats) {
-        let folder = source.path().is_dir();
+        let folder = source.is_folder();
         if folder && !read::has_queries(source) || !folder && *format != Format::Squad {
             continue;
         }
-        if !folder && (source.is_stdin() || !source.path().is_file()) {
+        if !folder && !source.is_file() {
             losses.add("source with questions that can be read only once; name a file to keep them", 1);
             continue;
         }
@@ -351,4 +352,165 @@ struct PlainQuery<'a> {
     text: &'a str,
     #[serde(flatten)]
     known: Known<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::run::Ranking;
+    use crate::progress::Silent;
+    use proptest::prelude::*;
+
+    /// Two articles, one question without an answer, awkward characters.
+    const SQUAD: &str = r#"{"data": [
+        {"title": "A \"b\"", "paragraphs": [{"context": "One\nfine \"day\".", "qas": [
+            {"id": "q1", "question": "\"When\"?", "answers": [{"text": "day", "answer_start": 10}]},
+            {"id": "q2", "question": "Who?", "is_impossible": true, "answers": []}]}]},
+        {"title": "낮", "paragraphs": [{"context": "낮은 밝다.", "qas": [
+            {"id": "q3", "question": "무엇이 밝은가?", "answers": [{"text": "낮", "answer_start": 0}]}]}]}]}"#;
+
+    fn all(sources: &[Source]) -> Vec<Passage> {
+        let mut passages = Vec::new();
+        read::passages(sources, &ReadOptions::default(), &Silent, &mut |passage| {
+            passages.push(passage);
+            Ok(())
+        })
+        .unwrap();
+        passages
+    }
+
+    fn converted(source: &Source, target: Target) -> (tempfile::TempDir, ConvertSummary) {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = std::slice::from_ref(source);
+        let summary = convert(sources, target, folder.path(), false, &ReadOptions::default(), &Silent).unwrap();
+        (folder, summary)
+    }
+
+    fn squad() -> Source {
+        Source::embedded("squad.json", SQUAD.as_bytes())
+    }
+
+    #[test]
+    fn beir_and_json_lines_read_back_as_they_were() {
+        let options = ReadOptions::default();
+        let (set, _) = read::query_set(&squad(), &options).unwrap();
+        let (folder, summary) = converted(&squad(), Target::Beir);
+        let beir = Source::new(folder.path());
+        assert_eq!(all(std::slice::from_ref(&beir)), all(&[squad()]));
+        assert_eq!(read::query_set(&beir, &options).unwrap().0, set);
+        assert_eq!((summary.passages, summary.queries, summary.judgments, summary.files.len()), (2, 3, 2, 3));
+        assert_eq!(summary.losses, Vec::<String>::new());
+
+        let (folder, summary) = converted(&beir, Target::Jsonl);
+        assert_eq!(all(&[Source::new(folder.path().join("passages.jsonl"))]), all(&[squad()]));
+        assert_eq!(read::query_set(&Source::new(folder.path().join("queries.jsonl")), &options).unwrap().0, set);
+        assert_eq!((summary.judgments, summary.losses), (2, Vec::<String>::new()));
+    }
+
+    #[test]
+    fn dpr_keeps_ids_texts_and_answers_and_says_what_it_cannot() {
+        let (folder, summary) = converted(&squad(), Target::Dpr);
+        let passages = all(&[Source::new(folder.path().join("passages.tsv"))]);
+        let mut expected = all(&[squad()]);
+        expected[0].text = "One fine \"day\".".into();
+        assert_eq!(passages, expected);
+        let source = Source::new(folder.path().join("questions.tsv"));
+        let queries = read::queries(&source, &ReadOptions::default()).unwrap();
+        let known: Vec<_> = queries.iter().map(|q| (q.id.as_str(), &q.text[..], &q.answers[..])).collect();
+        let (day, sun) = (["day".to_string()], ["낮".to_string()]);
+        assert_eq!(known, [("1", "\"When\"?", &day[..]), ("2", "Who?", &[]), ("3", "무엇이 밝은가?", &sun)]);
+        assert_eq!(
+            summary.losses,
+            [
+                "3 ids of questions: the layout has none",
+                "2 judgments: the layout has answers only",
+                "1 marks of questions that no passage answers",
+                "1 passages with line breaks or TABs, written as spaces",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_overwritten_unasked_and_a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in.tsv");
+        fs_err::write(&input, "a\tx\nb\n").unwrap();
+        let sources = [Source::new(&input)];
+        let options = ReadOptions::default();
+        let run = |folder: &Path, force| convert(&sources, Target::Beir, folder, force, &options, &Silent);
+        // The source's own folder is refused whatever is asked.
+        assert_eq!(run(folder.path(), true).unwrap_err().kind(), ErrorKind::Usage);
+        let out = folder.path().join("out");
+        assert!(
+            run(&out, false)
+                .unwrap_err()
+                .to_string()
+                .ends_with("in.tsv:2: 1 fields between TABs, 2 were expected as in the first line")
+        );
+        assert_eq!(fs_err::read_dir(&out).unwrap().count(), 0);
+        fs_err::write(&input, "a\tx\n").unwrap();
+        fs_err::write(out.join("mine"), "1").unwrap();
+        assert!(run(&out, false).unwrap_err().to_string().ends_with("is not empty"));
+        run(&out, true).unwrap();
+        assert_eq!(fs_err::read_to_string(out.join("mine")).unwrap(), "1");
+        assert_eq!(
+            fs_err::read_to_string(out.join("corpus.jsonl")).unwrap(),
+            "{\"_id\":\"a\",\"title\":\"\",\"text\":\"x\",\"metadata\":{}}\n"
+        );
+        assert_eq!(run(&input, true).unwrap_err().kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn splits_left_behind_are_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs_err::write(folder.path().join(name), text).unwrap();
+        fs_err::create_dir(folder.path().join("qrels")).unwrap();
+        write("corpus.jsonl", "{\"_id\": \"d\", \"text\": \"x\"}\n");
+        write("queries.jsonl", "{\"_id\": \"a\", \"text\": \"x\"}\n{\"_id\": \"b\", \"text\": \"y\"}\n");
+        write("qrels/test.tsv", "query-id\tcorpus-id\tscore\na\td\t2\n");
+        write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nb\td\t1\n");
+        let (_out, summary) = converted(&Source::new(folder.path()), Target::Jsonl);
+        assert_eq!(
+            summary.losses,
+            [
+                "1 grades above 1, written as 1",
+                "1 queries that the split does not judge",
+                "1 split not asked for; `--split train` converts it",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_reads_back_bit_for_bit(
+            entries in prop::collection::vec(("[a-c]", "[#가-나a-z0-9]{1,3}", prop::num::f64::NORMAL | prop::num::f64::ZERO), 1..30),
+        ) {
+            let mut rankings: BTreeMap<String, Vec<(PassageId, f64)>> = BTreeMap::new();
+            for (query, passage, score) in entries {
+                rankings.entry(query).or_default().push((passage.into(), score));
+            }
+            let mut run = Run::new("my system");
+            for (query, scored) in rankings {
+                run.insert(query.into(), Ranking::new(scored));
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run");
+            let mut out = Vec::new();
+            trec_run(&run, &mut out).unwrap();
+            fs_err::write(&path, &out).unwrap();
+            let back = read::run(&Source::new(&path), None).unwrap();
+            prop_assert_eq!(&back.name, "my_system");
+            run.name = "my_system".into();
+            prop_assert_eq!(back, run);
+        }
+    }
+
+    #[test]
+    fn ids_that_a_run_cannot_hold_are_refused() {
+        for (query, passage) in [("a b", "c"), ("a", "b\u{a0}c")] {
+            let mut run = Run::new("x");
+            run.insert(query.into(), Ranking::new(vec![(passage.into(), 1.0)]));
+            assert!(trec_run(&run, &mut Vec::new()).unwrap_err().to_string().contains("white space"));
+        }
+    }
 }

@@ -165,6 +165,9 @@ pub(super) fn object(line: &str) -> Parsed<Object> {
     match serde_json::from_str::<Value>(line) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(format!("the line is {}, a JSON object was expected", other.kind())),
+        Err(e) if e.is_eof() => {
+            Err(format!("byte {}: {}, one whole JSON object a line was expected", e.column(), message(&e)))
+        }
         Err(e) => Err(format!("byte {}: {}", e.column(), message(&e))),
     }
 }

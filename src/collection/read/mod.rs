@@ -44,6 +44,8 @@ mod seen;
 mod source;
 mod squad;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trec;
 mod tsv;
 

@@ -107,8 +107,13 @@ impl Source {
     }
 
     /// Whether this is a folder on disk.
-    pub(super) fn is_folder(&self) -> bool {
+    pub(in crate::collection) fn is_folder(&self) -> bool {
         self.embedded.is_none() && !self.is_stdin() && self.path.is_dir()
+    }
+
+    /// Whether this is a file that can be read again: on disk (no pipe), or inside the program.
+    pub(in crate::collection) fn is_file(&self) -> bool {
+        self.embedded.is_some() || (!self.is_stdin() && self.path.is_file())
     }
 
     /// The path as it was given.

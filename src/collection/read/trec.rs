@@ -116,3 +116,79 @@ fn run_line(line: &str) -> Parsed<(QueryId, PassageId, f64, String)> {
         _ => Err(format!("the score `{score:.40}` is not a finite number")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::{OnBadLine, ReadOptions, Source};
+    use super::super::tests::folder;
+    use super::*;
+
+    fn judged(text: &str) -> Result<Vec<(String, String, i32)>> {
+        let folder = folder(&[("x", text.as_bytes())]);
+        let qrels = super::super::qrels(&Source::new(folder.path().join("x")), &ReadOptions::default())?;
+        let rows = |(query, judged): (&QueryId, &BTreeMap<PassageId, i32>)| -> Vec<_> {
+            judged.iter().map(|(passage, grade)| (query.to_string(), passage.to_string(), *grade)).collect()
+        };
+        Ok(qrels.iter().flat_map(rows).collect())
+    }
+
+    #[test]
+    fn judgments_of_all_three_layouts_are_the_same() {
+        let want = vec![("1".to_string(), "d#1".to_string(), 1), ("2".into(), "d2".into(), -1)];
+        for text in [
+            "query-id\tcorpus-id\tscore\n1\td#1\t1\n2\td2\t-1\n",
+            "query-id\tcorpus-id\tscore\r\n1\t\"d#1\"\t1\r\n2\td2\t-1",
+            "1\td#1\t1\n2\td2\t-1\n",
+            "1 0 d#1 1\n2  0\td2 -1\n".replace('\t', " ").as_str(),
+            "1\t0\td#1\t1\n2\t0\td2\t-1\n",
+            "qid iter docno rel\n1 0 d#1 1\n2 0 d2 -1\n",
+        ] {
+            assert_eq!(judged(text).unwrap(), want, "{text}");
+        }
+        assert_eq!(judged("a b\tc d\t2").unwrap(), [("a b".into(), "c d".into(), 2)]);
+    }
+
+    #[test]
+    fn wrong_judgments_are_refused_by_line() {
+        let says = |text: &str, what: &str| {
+            let said = judged(text).unwrap_err().to_string();
+            assert!(said.contains(what), "{text:?} gives {said:?}");
+        };
+        says("1\ta\t1\n1\tb\t1.5\n", "x:2: the grade `1.5` is not a whole number");
+        says("1\ta\t1\n1\tb\tx\n", "x:2: the grade `x`");
+        says("1\ta\t1\n\n1\ta\t0\n", "x:3: `1` and `a` are judged at line 1 already");
+        says("1\ta\t1\n1\t0\ta\t0\n", "x:2: 4 fields, 3 were expected");
+        says("1 a\n", "x:1: 2 fields, 3 or 4 were expected");
+        says("1\t\t1\n", "x:1: the id is empty");
+        says("\n", "holds no judgment");
+        let folder = folder(&[("x", b"1\ta\tx\n1\tb\t1\n")]);
+        let options = ReadOptions { on_bad_line: OnBadLine::Skip, ..ReadOptions::default() };
+        assert_eq!(super::super::qrels(&Source::new(folder.path().join("x")), &options).unwrap().pairs(), 1);
+    }
+
+    #[test]
+    fn a_run_is_read_by_score_and_checked_by_line() {
+        let run = |text: &str, name| {
+            let folder = folder(&[("x", text.as_bytes())]);
+            super::super::run(&Source::new(folder.path().join("x")), name)
+        };
+        let read = run("1 Q0 a 1 0.5 tag\n1\tQ0\t#b\tx\t7e-1\ttag\n2 Q0 a 0 -3 tag", None).unwrap();
+        assert_eq!((read.name.as_str(), read.len()), ("tag", 2));
+        let order: Vec<_> = read.get(&"1".into()).unwrap().iter().map(|(id, score)| (id.as_str(), score)).collect();
+        assert_eq!(order, [("#b", 0.7), ("a", 0.5)]);
+        assert_eq!(run("1 Q0 a 1 0.5 tag", Some("mine")).unwrap().name, "mine");
+        for (text, what) in [
+            ("1 Q0 a 1 0.5", "x:1: 5 fields, 6 were expected"),
+            ("1 Q0 a 1 0.5 t t", "x:1: 7 fields"),
+            ("1 Q0 a 1 0.5 t\n1 Q0 a 2 0.4 t", "x:2: query and passage are ranked at line 1 already"),
+            ("1 Q0 a 1 NaN t", "x:1: the score `NaN` is not a finite number"),
+            ("1 Q0 a 1 -inf t", "x:1: the score"),
+            ("1 Q0 a 1 1e999 t", "x:1: the score"),
+            ("1 Q0 a 1 0x1 t", "x:1: the score"),
+            ("", "holds no line"),
+        ] {
+            let said = run(text, None).unwrap_err().to_string();
+            assert!(said.contains(what), "{text:?} gives {said:?}");
+        }
+    }
+}
