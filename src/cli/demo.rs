@@ -31,10 +31,14 @@ const QUESTIONS: [(&str, &str); 3] = [
     ("한국어: character bigrams see past particles", "1940년에 훈민정음 해례본을 사들여 지킨 수집가는 누구인가?"),
 ];
 
+/// The bundled collection: its train half, then its dev half.
+pub(super) fn collection() -> [Source; 2] {
+    [("corpus/train.json", TRAIN), ("corpus/dev.json", DEV)].map(|(name, text)| Source::embedded(name, text.as_bytes()))
+}
+
 pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let folder = global.indexes.join("demo");
-    let train = Source::embedded("corpus/train.json", TRAIN.as_bytes());
-    let dev = Source::embedded("corpus/dev.json", DEV.as_bytes());
+    let [train, dev] = collection();
     let options = BuildOptions {
         sources: vec![train, dev.clone()],
         force: true,
