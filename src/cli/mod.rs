@@ -6,7 +6,6 @@ mod check;
 mod compare;
 mod convert;
 mod demo;
-mod distill;
 mod fetch;
 mod info;
 mod query;
@@ -45,7 +44,6 @@ enum Command {
     Info(info::Args),
     Check(check::Args),
     Convert(convert::Args),
-    Distill(distill::Args),
     Demo(demo::Args),
 }
 
@@ -89,7 +87,6 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),
         Command::Convert(args) => convert::run(args, ui),
-        Command::Distill(args) => distill::run(args, ui),
         Command::Demo(args) => demo::run(args, &cli.global, ui),
     }
 }

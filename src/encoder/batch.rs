@@ -12,6 +12,7 @@
 //! neither do the rows.
 
 use super::config::read_bounded;
+use super::wordpiece::WordPiece;
 use crate::error::{Error, Result};
 use crate::storage::sha256;
 use rayon::prelude::*;
@@ -30,6 +31,8 @@ const LARGEST: u64 = 128 << 20;
 /// What cuts a text into token ids, special tokens left out.
 enum Pieces {
     HuggingFace(Box<tokenizers::Tokenizer>),
+    /// Ours, for BERT vocabularies: the same ids, many times faster.
+    WordPiece(Box<WordPiece>),
 }
 
 /// A model's tokenizer with the special tokens it puts around a text.
@@ -67,6 +70,10 @@ impl Tokenizer {
         // The frame's ids stand apart from the vocabulary in the file and may lie outside it.
         let ids = inner.get_vocab(true).into_values().chain(before.iter().chain(&after).copied());
         let largest_id = ids.max().ok_or_else(|| refuse("has no token"))?;
+        let fast = match serde_json::from_slice(&bytes) {
+            Ok(json) if !lowercase => WordPiece::from_tokenizer_json(&json)?,
+            _ => None,
+        };
         let tokenizer = Tokenizer {
             before,
             after,
@@ -74,7 +81,10 @@ impl Tokenizer {
             fingerprint: sha256(&[&bytes]),
             largest_id,
             path: path.to_path_buf(),
-            pieces: Pieces::HuggingFace(Box::new(inner)),
+            pieces: match fast {
+                Some(fast) => Pieces::WordPiece(Box::new(fast)),
+                None => Pieces::HuggingFace(Box::new(inner)),
+            },
         };
         // A letter no vocabulary has shows whether unknown words are provided for.
         tokenizer.ids("\u{13000}").map_err(|e| e.hint("the tokenizer has no token for unknown words"))?;
@@ -87,6 +97,11 @@ impl Tokenizer {
             Pieces::HuggingFace(inner) => {
                 let encoding = guarded(&self.path, || inner.encode_fast(text, false))?;
                 Ok(encoding.map_err(|e| failed(&self.path, e))?.get_ids().to_vec())
+            }
+            Pieces::WordPiece(inner) => {
+                let mut ids = Vec::new();
+                inner.encode(text, &mut ids);
+                Ok(ids)
             }
         }
     }
@@ -122,6 +137,7 @@ impl Tokenizer {
                 // Pieces of nothing, a mark of a word's beginning say, cover no text.
                 offsets.unwrap_or_default().into_iter().filter(|(start, end)| start < end).collect()
             }
+            Pieces::WordPiece(inner) => inner.spans(text),
         }
     }
 }

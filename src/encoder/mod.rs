@@ -64,7 +64,7 @@ trait Tower: Send + Sync {
 /// `name` is what the user called it and goes into the card. Errors name the file, and the tensor or setting in it.
 pub fn open(folder: &Path, name: &str, options: &OpenOptions) -> Result<Box<dyn Encoder>> {
     match folder::read(folder, options)? {
-        Content::Static => open_static(folder),
+        Content::Static => Ok(Box::new(fixed::open(folder, name)?)),
         Content::Transformer(folder) => Ok(Box::new(Transformer::open(*folder, name)?)),
     }
 }
@@ -76,11 +76,6 @@ pub fn open_named(location: &str, name: &str) -> Result<Box<dyn Encoder>> {
         return Ok(Box::new(fixed::builtin()?));
     }
     open(Path::new(location), name, &OpenOptions::default())
-}
-
-/// A table of token rows.
-fn open_static(folder: &Path) -> Result<Box<dyn Encoder>> {
-    Err(Error::bad_input("static model folders are not served").in_file(folder.join("modules.json")))
 }
 
 /// A dense module after pooling.
