@@ -153,8 +153,11 @@ pub fn cut_answers(
     spans: &TokenSpans<'_>,
 ) -> Result<(u64, u64)> {
     let (mut cut, mut all) = (0, 0);
-    for source in sources.iter().filter(|source| !source.is_stdin()) {
-        // A collection without questions is no data set: that is no fault here.
+    for source in sources {
+        if !read::has_questions(source, options)? {
+            continue;
+        }
+        // A collection whose questions cannot be read is no data set: that is no fault here.
         let Ok((set, _)) = read::query_set(source, options) else { continue };
         let mut answers: HashMap<PassageId, Vec<String>> = HashMap::new();
         for query in &set.queries {

@@ -1,6 +1,6 @@
 //! The words everyone speaks: passages, queries, judgments and rankings.
 //!
-//! [`read`] streams them from BEIR, SQuAD, KorQuAD, TSV and JSONL files, [`write`] writes them, [`chunk`] cuts long
+//! [`read`] streams them from BEIR, SQuAD, KorQuAD, TSV and JSONL files, [`mod@write`] writes them, [`chunk`] cuts long
 //! passages, [`qrels`] holds judgments and [`run`] holds rankings. Names from outside are text ([`PassageId`],
 //! [`QueryId`]) and cross the edges only; inside the house a passage is its [`Ordinal`].
 

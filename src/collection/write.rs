@@ -184,12 +184,9 @@ fn query_sets(
     let mut origin: HashMap<String, &Path> = HashMap::new();
     let mut split = None;
     for (source, format) in sources.iter().zip(formats) {
-        let folder = source.is_folder();
-        if folder && !read::has_queries(source) || !folder && *format != Format::Squad {
-            continue;
-        }
-        if !folder && !source.is_file() {
-            losses.add("source with questions that can be read only once; name a file to keep them", 1);
+        if !read::has_questions(source, options)? {
+            let once = *format == Format::Squad;
+            losses.add("source with questions that can be read only once; name a file to keep them", u64::from(once));
             continue;
         }
         let (set, summary) = read::query_set(source, options)?;
@@ -428,6 +425,22 @@ mod tests {
                 "1 passages with line breaks or TABs, written as spaces",
             ]
         );
+    }
+
+    #[test]
+    fn a_real_collection_reads_back_as_it_was() {
+        let Some(data) = std::env::var_os("PARALLAX_TEST_DATA").map(PathBuf::from) else {
+            println!("left out: conversion of KorQuAD (set PARALLAX_TEST_DATA)");
+            return;
+        };
+        let source = Source::new(data.join("korquad/KorQuAD_v1.0_dev.json"));
+        let options = ReadOptions::default();
+        let (folder, summary) = converted(&source, Target::Beir);
+        let beir = Source::new(folder.path());
+        assert!(all(std::slice::from_ref(&beir)) == all(std::slice::from_ref(&source)));
+        assert!(read::query_set(&beir, &options).unwrap().0 == read::query_set(&source, &options).unwrap().0);
+        assert_eq!((summary.passages, summary.queries, summary.judgments), (961, 5_774, 5_774));
+        assert_eq!(summary.losses, ["3 SQuAD paragraphs that repeat an earlier one, merged with it"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the mapped rows and never negative, since hnsw_rs panics on a distance that is negative or no number:
 //!
 //! ```text
-//! distance(x, y) = max(0, R² − similarity(x, y))
+//! distance(x, y) = max(0, R² − x·y),   R the length of the longest row
 //! ```
 //!
 //! Rows are inserted one after another, as its parallel insertion gives another graph each time. Of what comes out, a
@@ -27,12 +27,15 @@ use hnsw_rs::prelude::{Distance, Hnsw};
 const LEVELS: usize = 16;
 
 /// hnsw_rs' view of our rows: a point is one number, the row's.
-struct RowDistance<'a>(&'a Space<'a>);
+struct RowDistance<'a> {
+    space: Space<'a>,
+    radius2: f32,
+}
 
 impl Distance<u32> for RowDistance<'_> {
     fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
         // `max` also turns a NaN (from a damaged row) into 0.
-        (self.0.radius2() - self.0.similarity(a[0], b[0])).max(0.0)
+        (self.radius2 - self.space.similarity(a[0], b[0])).max(0.0)
     }
 }
 
@@ -43,7 +46,9 @@ pub fn build(rows: &Rows, options: &GraphOptions, progress: &dyn Progress) -> Re
     progress.begin(Stage::Graph, Some(rows.len() as u64));
     let space = Space::new(rows);
     let (next, nodes) = space.duplicates();
-    let hnsw = Hnsw::new(options.m, nodes.len(), LEVELS, options.ef_construction, RowDistance(&space));
+    let radius2 = nodes.iter().map(|node| space.similarity(*node, *node)).fold(0.0, f32::max);
+    let distance = RowDistance { space, radius2 };
+    let hnsw = Hnsw::new(options.m, nodes.len(), LEVELS, options.ef_construction, distance);
     for node in &nodes {
         progress.checkpoint()?;
         hnsw.insert((&[*node], *node as usize));

@@ -173,9 +173,17 @@ fn paragraphs(mut stream: Stream, intake: &mut Intake<'_>) -> Result<()> {
     intake.end_source(&stream)
 }
 
-/// Whether a source is a folder with queries of its own.
-pub(super) fn has_queries(source: &Source) -> bool {
-    beir::queries(source.path()).is_ok()
+/// Whether a collection brings questions that can be read beside its passages: a SQuAD file, or a BEIR folder with
+/// queries. What can be read only once (standard input, a pipe) brings none.
+pub(super) fn has_questions(source: &Source, options: &ReadOptions) -> Result<bool> {
+    if source.is_folder() {
+        return Ok(beir::queries(source.path()).is_ok());
+    }
+    match options.format {
+        _ if !source.is_file() => Ok(false),
+        Some(format) => Ok(format == Format::Squad),
+        None => Ok(shape(Stream::open(source)?.peek()?) == Shape::Known(Format::Squad)),
+    }
 }
 
 /// Queries, answers and judgments of a data set.

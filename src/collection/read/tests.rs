@@ -356,6 +356,23 @@ fn a_beir_folder_gives_the_split_and_what_it_judges() {
     assert_eq!(qrels(&source, &ReadOptions::default()).unwrap().len(), 1);
 }
 
+#[test]
+fn questions_are_looked_for_where_they_can_be() {
+    let jsonl: &[u8] = b"{\"id\": \"a\", \"text\": \"x\"}";
+    let folder = folder(&[
+        ("c.jsonl", jsonl),
+        ("s", &gz(SQUAD.as_bytes())),
+        ("with/corpus.jsonl", jsonl),
+        ("with/queries.jsonl", jsonl),
+        ("without/corpus.jsonl", jsonl),
+    ]);
+    let has = |name: &str| {
+        let source = Source::new(if name == "-" { name.into() } else { folder.path().join(name) });
+        has_questions(&source, &ReadOptions::default()).unwrap()
+    };
+    assert_eq!(["c.jsonl", "s", "with", "without", "-"].map(has), [false, true, true, false, false]);
+}
+
 /// Real collections: `PARALLAX_TEST_DATA` names the folder that holds `scifact`, `squad` and `korquad`.
 #[test]
 fn real_collections_have_their_published_counts() {
