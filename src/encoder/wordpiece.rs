@@ -179,9 +179,9 @@ impl WordPiece {
         None
     }
 
-    /// Cuts a word into `(id, end in bytes)` pieces.
+    /// Cuts a normalised word into `(id, end in bytes)` pieces.
     #[inline]
-    fn cut(&self, word: &[u8], pieces: &mut Vec<(u32, usize)>) {
+    pub(crate) fn cut(&self, word: &[u8], pieces: &mut Vec<(u32, usize)>) {
         pieces.clear();
         let unknown = (self.specials.unk, word.len());
         // Bytes bound characters from above, so most words need no counting.

@@ -15,16 +15,18 @@
 //! cut to 512 tokens, and a text of unknown words alone is a zero row.
 
 use super::{FixedEncoder, Rows, Table, Tokenizer};
+use crate::encoder::config::{Object, read_bounded, read_json};
 use crate::encoder::contract::{EncoderCard, Similarity};
+use crate::encoder::modules::modules;
 use crate::encoder::wordpiece::WordPiece;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Mapped, sha256};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// Descriptions and tokenizers are read whole: no larger than this.
-const LARGEST_JSON: usize = 256 << 20;
+/// Tokenizer files above this are refused; the largest published ones (250,000 pieces) have 17 MB.
+const LARGEST_TOKENIZER: u64 = 128 << 20;
 
 /// What the folder's descriptions say.
 struct Description {
@@ -35,15 +37,14 @@ struct Description {
     passage_prompt: String,
     /// model2vec leaves unknown tokens out of the mean.
     drop_unknown: bool,
-    /// The description files' bytes, for the fingerprint.
-    bytes: Vec<u8>,
 }
 
 pub(super) fn open(root: &Path, name: &str) -> Result<FixedEncoder> {
     let description = describe(root)?;
     let tokenizer_path = description.inner.join("tokenizer.json");
-    let tokenizer_bytes = read(&tokenizer_path)?;
-    let json = parse(&tokenizer_path, &tokenizer_bytes)?;
+    let tokenizer_bytes = read_bounded(&tokenizer_path, LARGEST_TOKENIZER)?;
+    let json = serde_json::from_slice(&tokenizer_bytes)
+        .map_err(|e| Error::at_line(&tokenizer_path, e.line() as u64, "invalid JSON").because(e))?;
     let max_tokens = truncation(&json).map_err(|e| e.in_file(&tokenizer_path))?;
     let (tokenizer, unknown, size) = match WordPiece::from_tokenizer_json(&json)? {
         Some(wordpiece) => {
@@ -59,72 +60,47 @@ pub(super) fn open(root: &Path, name: &str) -> Result<FixedEncoder> {
         table.scales[unknown as usize] = 0.0;
     }
     let tokenizer_hash = sha256(&[&tokenizer_bytes]);
-    let fingerprint = sha256(&[weights.bytes(), tokenizer_hash.as_bytes(), &description.bytes]);
+    let Description { similarity, query_prompt, passage_prompt, .. } = description;
+    let settings = format!("{} {} {query_prompt:?} {passage_prompt:?}", tokenizer_hash, similarity.name());
+    let fingerprint = sha256(&[weights.bytes(), settings.as_bytes()]);
     let card = EncoderCard {
         name: name.to_string(),
         family: "static".to_string(),
         fingerprint,
         tokenizer: tokenizer_hash,
         dimension: table.dimension,
-        similarity: description.similarity,
+        similarity,
         pooling: "mean".to_string(),
-        query_prompt: description.query_prompt,
-        passage_prompt: description.passage_prompt,
+        query_prompt,
+        passage_prompt,
         max_tokens,
     };
     Ok(FixedEncoder { card, tokenizer, table, unknown })
 }
 
 fn describe(root: &Path) -> Result<Description> {
-    let modules = root.join("modules.json");
     let mut description = Description {
         inner: root.to_path_buf(),
         similarity: Similarity::Cosine,
         query_prompt: String::new(),
         passage_prompt: String::new(),
         drop_unknown: false,
-        bytes: Vec::new(),
     };
-    if !modules.exists() {
-        let config = root.join("config.json");
-        description.bytes = read(&config)?;
-        let json = parse(&config, &description.bytes)?;
-        if json["model_type"] != "model2vec" {
-            return Err(Error::bad_input("`model_type` is not `model2vec`").in_file(config));
-        }
+    let Some(modules) = modules(root)? else {
+        let config = Object::read(&root.join("config.json"))?;
+        config.only("model_type", &["model2vec"])?;
         description.drop_unknown = true;
         return Ok(description);
+    };
+    let kinds: Vec<&str> = modules.iter().map(|module| module.kind.as_str()).collect();
+    if !matches!(kinds.as_slice(), ["StaticEmbedding"] | ["StaticEmbedding", "Normalize"]) {
+        let message = format!("modules {} are no static encoder", kinds.join(", "));
+        return Err(Error::bad_input(message).in_file(root.join("modules.json")));
     }
-    description.bytes = read(&modules)?;
-    let json = parse(&modules, &description.bytes)?;
-    let refuse = |message: String| Error::bad_input(message).in_file(&modules);
-    let entries = json.as_array().ok_or_else(|| refuse("expected a list of modules".into()))?;
-    for (i, module) in entries.iter().enumerate() {
-        let kind = module["type"].as_str().unwrap_or_default();
-        match (i, kind.rsplit('.').next().unwrap_or_default()) {
-            (0, "StaticEmbedding") => {
-                let path = Path::new(module["path"].as_str().unwrap_or_default());
-                if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-                    return Err(refuse(format!("module path `{}` leads out of the folder", path.display())));
-                }
-                description.inner = root.join(path);
-            }
-            (1, "Normalize") => {}
-            _ => {
-                return Err(refuse(format!("module `{kind}` is not served here"))
-                    .hint("a static encoder is StaticEmbedding, then Normalize or nothing"));
-            }
-        }
-    }
-    if entries.is_empty() {
-        return Err(refuse("expected a list of modules".into()));
-    }
+    description.inner.clone_from(&modules[0].folder);
     let settings = root.join("config_sentence_transformers.json");
     if settings.exists() {
-        let bytes = read(&settings)?;
-        let json = parse(&settings, &bytes)?;
-        honour(&json, entries.len() > 1, &mut description).map_err(|e| e.in_file(&settings))?;
-        description.bytes.extend_from_slice(&bytes);
+        honour(&read_json(&settings)?, kinds.len() > 1, &mut description).map_err(|e| e.in_file(&settings))?;
     }
     Ok(description)
 }
@@ -254,19 +230,6 @@ fn half(bits: u16) -> f32 {
         return f32::from_bits(sign | 0x7f80_0000 | magnitude << 13);
     }
     f32::from_bits(sign | magnitude << 13) * f32::from_bits((127 + 112) << 23)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = Mapped::open(path)?;
-    if file.bytes().len() > LARGEST_JSON {
-        let message = format!("{} bytes are more than the {LARGEST_JSON} this file may have", file.bytes().len());
-        return Err(Error::new(ErrorKind::Limit, message).in_file(path));
-    }
-    Ok(file.bytes().to_vec())
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|e| Error::at_line(path, e.line() as u64, "invalid JSON").because(e))
 }
 
 #[cfg(test)]

