@@ -176,7 +176,12 @@ impl Searcher {
     }
 
     /// Answers many questions, all cores at work; the order of the answers is the questions'.
-    pub fn rank_all(&self, questions: &[&str], request: &SearchRequest, progress: &dyn Progress) -> Result<Vec<Ranked>> {
+    pub fn rank_all(
+        &self,
+        questions: &[&str],
+        request: &SearchRequest,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Ranked>> {
         self.check(request)?;
         let questions: Vec<_> = questions.iter().map(|question| text::nfc(question)).collect();
         progress.begin(Stage::Searching, Some(questions.len() as u64));
@@ -239,7 +244,8 @@ impl Searcher {
 
     /// Passages a side is asked for: enough for fusion, and for roll-up where several chunks are one passage.
     fn depth(&self, request: &SearchRequest) -> usize {
-        let wanted = if request.mode == Mode::Hybrid || self.is_chunked() { request.depth.max(request.k) } else { request.k };
+        let wanted =
+            if request.mode == Mode::Hybrid || self.is_chunked() { request.depth.max(request.k) } else { request.k };
         wanted.min(self.index.len())
     }
 
@@ -264,7 +270,13 @@ impl Searcher {
     }
 
     /// Searches the dense side with the question's row, completes both sides' scores and fuses them.
-    fn join(&self, question: &str, sparse: Ranking<Ordinal>, row: Option<&[f32]>, request: &SearchRequest) -> Result<Ranked> {
+    fn join(
+        &self,
+        question: &str,
+        sparse: Ranking<Ordinal>,
+        row: Option<&[f32]>,
+        request: &SearchRequest,
+    ) -> Result<Ranked> {
         let depth = self.depth(request);
         let found = match row {
             None => Ranking::default(),
@@ -300,16 +312,20 @@ impl Searcher {
         request: &SearchRequest,
     ) -> Result<Vec<Candidate>> {
         let missing = |from: &HashMap<Ordinal, Part>, have: &HashMap<Ordinal, Part>| {
-            let mut missing: Vec<Ordinal> = from.keys().filter(|ordinal| !have.contains_key(ordinal)).copied().collect();
+            let mut missing: Vec<Ordinal> =
+                from.keys().filter(|ordinal| !have.contains_key(ordinal)).copied().collect();
             missing.sort_unstable();
             missing
         };
         let only_dense = missing(dense, sparse);
         let only_sparse = missing(sparse, dense);
         let scores = self.index.sparse().score(question, &request.weighting, &only_dense)?;
-        sparse.extend(only_dense.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
+        sparse
+            .extend(only_dense.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
         let scores = self.dense_side()?.score(row, &only_sparse)?;
-        dense.extend(only_sparse.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })));
+        dense.extend(
+            only_sparse.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })),
+        );
         let mut candidates: Vec<Candidate> = sparse
             .iter()
             .filter_map(|(ordinal, part)| {

@@ -16,7 +16,14 @@ use std::path::{Path, PathBuf};
 #[command(next_help_heading = "Global")]
 pub(crate) struct Global {
     /// Folder that holds the indexes.
-    #[arg(long, global = true, value_name = "DIR", default_value = "indexes", env = "PARALLAX_INDEXES", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "indexes",
+        env = "PARALLAX_INDEXES",
+        hide_env_values = true
+    )]
     pub(crate) indexes: PathBuf,
     /// Threads to use; all cores by default.
     #[arg(long, global = true, value_name = "N", env = "PARALLAX_THREADS", hide_env_values = true)]
@@ -116,7 +123,12 @@ impl Reading {
             BadLine::Fail => OnBadLine::Fail,
             BadLine::Skip => OnBadLine::Skip,
         };
-        ReadOptions { format: self.source_format, on_bad_line, split: split.map(str::to_string), ..ReadOptions::default() }
+        ReadOptions {
+            format: self.source_format,
+            on_bad_line,
+            split: split.map(str::to_string),
+            ..ReadOptions::default()
+        }
     }
 }
 
@@ -180,7 +192,9 @@ impl Joining {
             (Some("convex"), None) => Some(convex(own_weight)),
             (Some("rrf"), None) => Some(Fusion::RRF),
             (Some("rrf"), Some(_)) => {
-                return Err(Error::usage("`--weight` belongs to the convex combination; reciprocal rank fusion has none"));
+                return Err(Error::usage(
+                    "`--weight` belongs to the convex combination; reciprocal rank fusion has none",
+                ));
             }
             (Some(_), Some(_)) => return Err(Error::usage("`--weight` and a fusion file contradict each other")),
             (Some(path), None) => Some(fusion_file(Path::new(path))?),
@@ -194,7 +208,8 @@ impl Joining {
 
 /// Reads a fusion from JSON: `{"method": "convex", "weight": 0.4, "normalizer": "min-max"}` or `{"method": "rrf", "k": 60}`.
 pub(crate) fn fusion_file(path: &Path) -> Result<Fusion> {
-    let form = r#"write `{"method": "convex", "weight": 0.4, "normalizer": "min-max"}` or `{"method": "rrf", "k": 60}`"#;
+    let form =
+        r#"write `{"method": "convex", "weight": 0.4, "normalizer": "min-max"}` or `{"method": "rrf", "k": 60}`"#;
     let bytes = std::fs::read(path)
         .map_err(|e| Error::io(path, "read", e).hint("`--fusion` takes `convex`, `rrf` or a file").hint(form))?;
     let fusion: Fusion = serde_json::from_slice(&bytes)

@@ -90,7 +90,9 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             Duplicates::Near => Dedup::Near,
         },
         graph_builder: args.graph_builder,
-        fusion: args.joining.resolve(Fusion::Convex { weight: 0.5, normalizer: parallax::index::calibrate::NORMALIZER })?,
+        fusion: args
+            .joining
+            .resolve(Fusion::Convex { weight: 0.5, normalizer: parallax::index::calibrate::NORMALIZER })?,
         force: args.force,
         command: Some(ui.command().to_string()),
         ..BuildOptions::default()
@@ -143,11 +145,17 @@ pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
             if graph.repaired > 0 { format!(", {} nodes relinked", graph.repaired) } else { String::new() }
         ));
         if dense.zero_rows > 0 {
-            ui.warn(&format!("{} passages hold no token the encoder knows and cannot be found by it", thousands(dense.zero_rows)));
+            ui.warn(&format!(
+                "{} passages hold no token the encoder knows and cannot be found by it",
+                thousands(dense.zero_rows)
+            ));
         }
         ui.note(&format!("{:<12}{}: {}", "fusion", manifest.fusion.fusion, manifest.fusion.found_by));
         if let Some([sparse, dense, fused]) = manifest.fusion.reciprocal_ranks {
-            ui.detail(&format!("{:<12}mean reciprocal rank: sparse {sparse:.3}, dense {dense:.3}, fused {fused:.3}", ""));
+            ui.detail(&format!(
+                "{:<12}mean reciprocal rank: sparse {sparse:.3}, dense {dense:.3}, fused {fused:.3}",
+                ""
+            ));
         }
     }
     ui.note(&format!(

@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         let question: String = first.full_text().chars().take(200).collect();
         searcher.search(&question, &parallax::SearchRequest { mode, ..Default::default() })?;
     }
-    let depth = if args.deep { "every byte is as it was built" } else { "opens and answers; `--deep` reads every byte" };
+    let depth =
+        if args.deep { "every byte is as it was built" } else { "opens and answers; `--deep` reads every byte" };
     ui.data(&format!("{}: {} passages, {depth}\n", args.index, thousands(passages as u64)))
 }

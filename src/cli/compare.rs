@@ -153,12 +153,17 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String
         .collect();
     let mut text = String::new();
     // Answer measures stand in a table of their own: a different question, and the lines stay short.
-    let (answers, judged): (Vec<usize>, Vec<usize>) = (0..measures.len()).partition(|m| measures[*m].matching().is_some());
+    let (answers, judged): (Vec<usize>, Vec<usize>) =
+        (0..measures.len()).partition(|m| measures[*m].matching().is_some());
     for (title, columns) in [("gold passage", judged), ("answer", answers)] {
         if columns.is_empty() {
             continue;
         }
-        let mut rows = vec![std::iter::once(title.to_string()).chain(columns.iter().map(|m| measures[*m].to_string())).collect::<Vec<_>>()];
+        let mut rows = vec![
+            std::iter::once(title.to_string())
+                .chain(columns.iter().map(|m| measures[*m].to_string()))
+                .collect::<Vec<_>>(),
+        ];
         for system in &comparison.systems {
             let mut row = vec![system.name.clone()];
             row.extend(columns.iter().map(|m| {
@@ -173,7 +178,10 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String
     }
     if let Some(ann) = comparison.ann_recall {
         let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used at this size" };
-        text += &format!("ann_recall@{} of the graph against exact search: {:.4} on {} queries; {note}\n", ann.k, ann.mean, ann.queries);
+        text += &format!(
+            "ann_recall@{} of the graph against exact search: {:.4} on {} queries; {note}\n",
+            ann.k, ann.mean, ann.queries
+        );
     }
     text += &format!("means over {} judged queries", comparison.judged);
     if comparison.with_answers > 0 {

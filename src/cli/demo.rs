@@ -83,5 +83,12 @@ fn line(hit: &Hit) -> String {
         let part = part.unwrap_or(Part { rank: None, score: 0.0 });
         format!("{:>4} {:>7.3}", part.rank.map_or("–".into(), |rank| format!("#{rank}")), part.score)
     };
-    format!("{:>3}  {:.4}   sparse {}   dense {}   {}\n", hit.rank, hit.score, side(hit.sparse), side(hit.dense), hit.passage.title)
+    format!(
+        "{:>3}  {:.4}   sparse {}   dense {}   {}\n",
+        hit.rank,
+        hit.score,
+        side(hit.sparse),
+        side(hit.dense),
+        hit.passage.title
+    )
 }

@@ -42,8 +42,10 @@ mod hub {
     use std::path::PathBuf;
 
     pub(super) fn folder(name: &str, _ui: &Ui) -> Result<PathBuf> {
-        Err(Error::usage(format!("`{name}` would be fetched from the hub, and this program was built without the feature `hub`"))
-            .hint("fetch the model folder by other means and name the folder"))
+        Err(Error::usage(format!(
+            "`{name}` would be fetched from the hub, and this program was built without the feature `hub`"
+        ))
+        .hint("fetch the model folder by other means and name the folder"))
     }
 }
 
@@ -118,9 +120,9 @@ mod hub {
 
     fn fetch(name: &str, cache: &Path) -> Result<(PathBuf, Vec<String>)> {
         let refuse = |e: ApiError| {
-            Error::new(ErrorKind::NotFound, format!("could not fetch `{name}` from the hub"))
-                .because(e)
-                .hint("without a network, give a model folder, or leave `--encoder` out: the built-in encoder needs none")
+            Error::new(ErrorKind::NotFound, format!("could not fetch `{name}` from the hub")).because(e).hint(
+                "without a network, give a model folder, or leave `--encoder` out: the built-in encoder needs none",
+            )
         };
         let mut builder = ApiBuilder::new().with_cache_dir(cache.to_path_buf()).with_progress(false).with_token(None);
         if let Ok(endpoint) = std::env::var("HF_ENDPOINT") {
@@ -153,8 +155,15 @@ mod hub {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let wanted = matches!(
             name,
-            "config.json" | "modules.json" | "tokenizer.json" | "tokenizer_config.json" | "vocab.txt" | "model.safetensors"
-                | "special_tokens_map.json" | "config_sentence_transformers.json" | "sentence_bert_config.json"
+            "config.json"
+                | "modules.json"
+                | "tokenizer.json"
+                | "tokenizer_config.json"
+                | "vocab.txt"
+                | "model.safetensors"
+                | "special_tokens_map.json"
+                | "config_sentence_transformers.json"
+                | "sentence_bert_config.json"
         );
         let other = file.starts_with("onnx/") || file.starts_with("openvino/");
         wanted && !climbs && !other && depth <= 2
@@ -167,7 +176,9 @@ mod hub {
         let found = match announced.len() {
             64 => storage::record(&blob, &Silent)?.sha256,
             40 => git_blob_hash(&blob)?,
-            _ => return Err(Error::damaged(path, format!("the hub announced no hash that is known, but `{announced}`"))),
+            _ => {
+                return Err(Error::damaged(path, format!("the hub announced no hash that is known, but `{announced}`")));
+            }
         };
         if found != announced {
             let _ = std::fs::remove_file(&blob);

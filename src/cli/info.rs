@@ -26,7 +26,8 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     }
     let collection = &manifest.collection;
     let passages = u64::from(collection.passages);
-    let mut text = format!("{}   {} passages   {}\n", bold(&args.index), thousands(passages), index.generation().display());
+    let mut text =
+        format!("{}   {} passages   {}\n", bold(&args.index), thousands(passages), index.generation().display());
     text += &format!("from {}", collection.sources.join(", "));
     for (count, what) in [
         (collection.merged, "merged"),
@@ -80,7 +81,9 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         }
     }
     text += &format!("fusion       {}: {}\n", manifest.fusion.fusion, manifest.fusion.found_by);
-    if let (Some([sparse, dense, fused]), Some([low, high])) = (manifest.fusion.reciprocal_ranks, manifest.fusion.gain_interval) {
+    if let (Some([sparse, dense, fused]), Some([low, high])) =
+        (manifest.fusion.reciprocal_ranks, manifest.fusion.gain_interval)
+    {
         text += &format!(
             "             mean reciprocal rank sparse {sparse:.3}, dense {dense:.3}, fused {fused:.3}; best gain {low:+.3} to {high:+.3}\n"
         );
@@ -101,6 +104,11 @@ fn encoder(record: &EncoderRecord) -> String {
     let cut = record.max_tokens.map_or("no limit".to_string(), |tokens| format!("{tokens} tokens"));
     format!(
         "{} ({}, {} dimensions, {} pooling, {}, {cut})   sha256 {}",
-        record.name, record.family, record.dimension, record.pooling, record.similarity, &record.fingerprint.get(..16).unwrap_or_default()
+        record.name,
+        record.family,
+        record.dimension,
+        record.pooling,
+        record.similarity,
+        &record.fingerprint.get(..16).unwrap_or_default()
     )
 }

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let asked = Asked { searcher: &searcher, request: &request, explain: args.explain };
     if let [query] = queries.as_slice() {
         let ranked = searcher.rank(&query.text, &request)?;
-        return asked.show(&[query.clone()], &[ranked], format, ui);
+        return asked.show(std::slice::from_ref(query), &[ranked], format, ui);
     }
     for block in queries.chunks(4096) {
         let texts: Vec<&str> = block.iter().map(|query| query.text.as_str()).collect();
@@ -138,7 +138,8 @@ impl Asked<'_> {
             };
             let sparse = side(if self.request.weighting == Weighting::TfIdf { "tfidf" } else { "bm25" }, hit.sparse);
             let parts = [sparse, side("dense", hit.dense)].into_iter().flatten().collect::<Vec<_>>().join(" · ");
-            let title = if hit.passage.title.is_empty() { hit.passage.judged_id().as_str() } else { &hit.passage.title };
+            let title =
+                if hit.passage.title.is_empty() { hit.passage.judged_id().as_str() } else { &hit.passage.title };
             let head = format!("{:>3}  {:.4}  {parts}", hit.rank, hit.score);
             let room = width.saturating_sub(head.chars().count() + 3).max(12);
             text += &format!("{head}   {}\n", bold(&fit(&safe(title), room)));
@@ -148,13 +149,20 @@ impl Asked<'_> {
                 for term in self.terms(query, hit)? {
                     text += &format!(
                         "     {:<18} {:>8.3}   tf {} · in {} passages · idf {:.2}\n",
-                        fit(&safe(&term.term), 18), term.score, term.tf, term.df, term.idf
+                        fit(&safe(&term.term), 18),
+                        term.score,
+                        term.tf,
+                        term.df,
+                        term.idf
                     );
                 }
             }
         }
         if self.explain && self.request.mode == Mode::Hybrid {
-            text += &dim(&format!("     fused by {}; – is a passage only the other side offered\n", self.searcher.fusion(self.request)));
+            text += &dim(&format!(
+                "     fused by {}; – is a passage only the other side offered\n",
+                self.searcher.fusion(self.request)
+            ));
         }
         Ok(text)
     }
@@ -179,7 +187,12 @@ impl Asked<'_> {
                 terms: (self.explain).then(|| terms.into_iter().map(WireTerm::of).collect()),
             });
         }
-        let wire = WireAnswer { query_id: query.id.as_str(), query: &query.text, mode: self.request.mode.name(), hits: wire_hits };
+        let wire = WireAnswer {
+            query_id: query.id.as_str(),
+            query: &query.text,
+            mode: self.request.mode.name(),
+            hits: wire_hits,
+        };
         let line = serde_json::to_string(&wire).map_err(|e| Error::bug("hits are no JSON").because(e))?;
         Ok(line + "\n")
     }

@@ -192,7 +192,10 @@ mod tests {
     fn a_passage_that_fits_stays_whole() {
         assert_eq!(cut("one two", "tokens:2"), [Passage::new("p", "T", "one two")]);
         assert_eq!(cut("", "tokens:2").len(), 1);
-        assert_eq!(cut("One. Two. Three.", "sentences:2").iter().map(|c| c.text.as_str()).collect::<Vec<_>>(), ["One. Two.", "Three."]);
+        assert_eq!(
+            cut("One. Two. Three.", "sentences:2").iter().map(|c| c.text.as_str()).collect::<Vec<_>>(),
+            ["One. Two.", "Three."]
+        );
     }
 
     #[test]

@@ -80,7 +80,12 @@ pub struct AnnRecall {
 const ANN_SAMPLE: usize = 1_000;
 
 /// Searches with every system and measures the outcome.
-pub fn compare(searcher: &Searcher, set: &QuerySet, options: &CompareOptions, progress: &dyn Progress) -> Result<Comparison> {
+pub fn compare(
+    searcher: &Searcher,
+    set: &QuerySet,
+    options: &CompareOptions,
+    progress: &dyn Progress,
+) -> Result<Comparison> {
     let judged: Vec<&Query> = set.queries.iter().filter(|query| set.qrels.get(&query.id).is_some()).collect();
     if judged.is_empty() {
         return Err(Error::bad_input("no query of the data set has a judgment, so there is nothing to measure")
@@ -173,7 +178,8 @@ impl Held {
         runs: impl Iterator<Item = &'a Run>,
     ) -> Result<Self> {
         let runs: Vec<&Run> = runs.collect();
-        let matchings: BTreeSet<bool> = measures.iter().filter_map(|m| m.matching()).map(|m| m == Matching::Korean).collect();
+        let matchings: BTreeSet<bool> =
+            measures.iter().filter_map(|m| m.matching()).map(|m| m == Matching::Korean).collect();
         let depth = measures.iter().filter(|m| m.matching().is_some()).filter_map(|m| m.cutoff()).max().unwrap_or(0);
         let answered: Vec<(&QueryId, Answers)> = queries
             .iter()
@@ -188,10 +194,8 @@ impl Held {
             }
         }
         let passages: Vec<&PassageId> = passages.into_iter().collect();
-        let tokens: HashMap<&PassageId, Tokens> = passages
-            .par_iter()
-            .map(|id| Ok((*id, Tokens::of(&whole_text(searcher, id)?))))
-            .collect::<Result<_>>()?;
+        let tokens: HashMap<&PassageId, Tokens> =
+            passages.par_iter().map(|id| Ok((*id, Tokens::of(&whole_text(searcher, id)?)))).collect::<Result<_>>()?;
         let flags = |run: &Run, matching: Matching| -> AnswerFlags {
             let held = |id: &PassageId, answers: &Answers| tokens.get(id).is_some_and(|t| answers.held_by(t, matching));
             let of_query = |(query, answers): &(&QueryId, Answers)| {
@@ -225,7 +229,8 @@ fn whole_text(searcher: &Searcher, id: &PassageId) -> Result<String> {
                 if passage.judged_id() != id {
                     break;
                 }
-                let known = passage.parent.as_ref().map_or(0, |parent| text.chars().count().saturating_sub(parent.span.0));
+                let known =
+                    passage.parent.as_ref().map_or(0, |parent| text.chars().count().saturating_sub(parent.span.0));
                 text.extend(passage.text.chars().skip(known));
             }
             Ok(text)

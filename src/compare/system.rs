@@ -135,7 +135,9 @@ mod tests {
 
     #[test]
     fn wrong_systems_are_refused() {
-        for wrong in ["", "bm24", "bm25(k1=x)", "hybrid(weight=2)", "hybrid(weight=.3", "dense(1)", "bm25,bm25", "run:/none"] {
+        for wrong in
+            ["", "bm24", "bm25(k1=x)", "hybrid(weight=2)", "hybrid(weight=.3", "dense(1)", "bm25,bm25", "run:/none"]
+        {
             assert!(System::parse_list(wrong).is_err(), "{wrong}");
         }
     }

@@ -76,13 +76,11 @@ impl Answers {
     pub fn held_by(&self, passage: &Tokens, matching: Matching) -> bool {
         self.0.iter().any(|answer| match matching {
             Matching::Strict => passage.words.windows(answer.len()).any(|window| window == answer),
-            Matching::Korean => {
-                passage.words.windows(answer.len()).enumerate().any(|(start, window)| {
-                    let last = answer.len() - 1;
-                    window[..last] == answer[..last]
-                        && (window[last] == answer[last] || has_stem(passage, start + last, answer[last]))
-                })
-            }
+            Matching::Korean => passage.words.windows(answer.len()).enumerate().any(|(start, window)| {
+                let last = answer.len() - 1;
+                window[..last] == answer[..last]
+                    && (window[last] == answer[last] || has_stem(passage, start + last, answer[last]))
+            }),
         })
     }
 }
@@ -115,7 +113,11 @@ pub fn for_each_token(text: &str, each: &mut dyn FnMut(&str)) {
             }
         }
     };
-    if text.is_ascii() { text.chars().for_each(&mut take) } else { text.nfd().for_each(&mut take) }
+    if text.is_ascii() {
+        text.chars().for_each(&mut take)
+    } else {
+        text.nfd().for_each(&mut take)
+    }
     if !word.is_empty() {
         each(&lowered(&word));
     }

@@ -14,9 +14,9 @@ use super::manifest::{
     CollectionRecord, DenseRecord, EncoderRecord, FORMAT, FileEntry, FusionRecord, GraphRecord, Manifest, SparseRecord,
 };
 use super::{current, generation_number};
+use crate::collection::Passage;
 use crate::collection::chunk::{self, Chunking};
 use crate::collection::read::{self, ReadOptions, ReadSummary, Source};
-use crate::collection::Passage;
 use crate::dense::rows::{Rows, RowsWriter};
 use crate::dense::{self, DenseIndex, GraphBuilder, GraphOptions};
 use crate::encoder::contract::{Encoder, Role};
@@ -182,13 +182,20 @@ fn open_choice(choice: Option<&EncoderChoice>) -> Result<Option<Box<dyn Encoder>
 
 fn agree(encoder: Option<&dyn Encoder>, question: Option<&dyn Encoder>) -> Result<()> {
     match (encoder, question) {
-        (None, Some(_)) => Err(Error::usage("a question encoder needs a passage encoder beside it").hint("drop `--encoder none`")),
+        (None, Some(_)) => {
+            Err(Error::usage("a question encoder needs a passage encoder beside it").hint("drop `--encoder none`"))
+        }
         (Some(passage), Some(question)) => {
             let (p, q) = (passage.card(), question.card());
             if p.dimension != q.dimension || p.similarity != q.similarity {
                 let message = format!(
                     "question encoder `{}` gives {} rows of dimension {}, passage encoder `{}` gives {} rows of dimension {}",
-                    q.name, q.similarity.name(), q.dimension, p.name, p.similarity.name(), p.dimension
+                    q.name,
+                    q.similarity.name(),
+                    q.dimension,
+                    p.name,
+                    p.similarity.name(),
+                    p.dimension
                 );
                 return Err(Error::new(ErrorKind::Mismatch, message).hint("use two towers that were trained together"));
             }
@@ -287,7 +294,11 @@ impl Site<'_> {
 
         let stats = sparse.stats();
         if sparse.len() as u32 != sides.collection.passages {
-            return Err(Error::bug(format!("{} passages were read, {} were indexed", sides.collection.passages, sparse.len())));
+            return Err(Error::bug(format!(
+                "{} passages were read, {} were indexed",
+                sides.collection.passages,
+                sparse.len()
+            )));
         }
         let cut_answers = self.cut_answers()?;
         let manifest = Manifest {
@@ -343,7 +354,9 @@ impl Site<'_> {
             let spans = |text: &str| self.encoder.map_or_else(|| words(text), |encoder| encoder.token_spans(text));
             match self.options.chunking {
                 Chunking::None => cutter.push(passage),
-                ref chunking => chunk::chunk(passage, chunking, &spans).into_iter().try_for_each(|chunk| cutter.push(chunk)),
+                ref chunking => {
+                    chunk::chunk(passage, chunking, &spans).into_iter().try_for_each(|chunk| cutter.push(chunk))
+                }
             }
         })?;
         cutter.send()?;
@@ -353,7 +366,11 @@ impl Site<'_> {
     fn write(&self, receiver: Receiver<Part>) -> Result<Written> {
         let Ok(first) = receiver.recv() else {
             // The reader failed or found nothing; it says which.
-            return Ok(Written { analyzer: Analyzer::for_language(Language::English), parts: Vec::new(), zero_rows: 0 });
+            return Ok(Written {
+                analyzer: Analyzer::for_language(Language::English),
+                parts: Vec::new(),
+                zero_rows: 0,
+            });
         };
         let language = match self.options.language {
             Some(language) => language,
@@ -363,7 +380,10 @@ impl Site<'_> {
         let rows = match self.encoder {
             Some(encoder) => {
                 storage::create_folder(&self.generation.join("dense"))?;
-                let writer = RowsWriter::create(&self.generation.join("dense").join(dense::ROWS_FILE), encoder.card().dimension)?;
+                let writer = RowsWriter::create(
+                    &self.generation.join("dense").join(dense::ROWS_FILE),
+                    encoder.card().dimension,
+                )?;
                 Some(Mutex::new(InOrder { writer, next: 0, waiting: BTreeMap::new(), zero_rows: 0 }))
             }
             None => None,
@@ -416,7 +436,8 @@ impl Site<'_> {
     fn finish_sides(&self, written: Written, summary: ReadSummary, duplicates: u64) -> Result<Sides> {
         let passages: u32 = written.parts.iter().map(|part| part.passages).sum();
         if passages == 0 {
-            return Err(Error::bad_input("the sources hold no passage").hint("a source is a BEIR folder, a SQuAD or KorQuAD JSON, a TSV or a JSONL"));
+            return Err(Error::bad_input("the sources hold no passage")
+                .hint("a source is a BEIR folder, a SQuAD or KorQuAD JSON, a TSV or a JSONL"));
         }
         sparse::finish(&self.generation.join("sparse"), &written.analyzer, &written.parts)?;
         let options = self.options;
@@ -445,7 +466,12 @@ impl Site<'_> {
         let folder = self.generation.join("dense");
         let rows = Rows::open(&folder.join(dense::ROWS_FILE))?;
         let report = dense::build_graph(
-            &folder, &rows, options.graph_builder, &options.graph, options.ann_recall_floor, self.progress,
+            &folder,
+            &rows,
+            options.graph_builder,
+            &options.graph,
+            options.ann_recall_floor,
+            self.progress,
         )?;
         Ok(GraphRecord {
             builder: options.graph_builder.name().to_string(),
@@ -492,7 +518,8 @@ impl Site<'_> {
             .map(|path| {
                 let record = storage::record(path, &crate::progress::Silent)?;
                 let name = path.strip_prefix(self.generation).unwrap_or(path);
-                let name = name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+                let name =
+                    name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
                 Ok((name, FileEntry { length: record.length, sha256: record.sha256 }))
             })
             .collect::<Result<_>>()?;

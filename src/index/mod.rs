@@ -79,7 +79,8 @@ impl Index {
         let expected = self.manifest.collection.passages as usize;
         let refuse = |what: &str, found: usize, expected: usize| {
             let message = format!("the {what}: {found}, the manifest says {expected}");
-            Err(Error::damaged(self.generation.join("manifest.json"), message).hint("build the index anew with `--force`"))
+            Err(Error::damaged(self.generation.join("manifest.json"), message)
+                .hint("build the index anew with `--force`"))
         };
         if self.sparse.len() != expected {
             return refuse("sparse side's passages", self.sparse.len(), expected);

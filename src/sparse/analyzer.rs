@@ -157,14 +157,20 @@ mod tests {
     #[test]
     fn decomposed_text_gives_the_same_terms() {
         let analyzer = Analyzer::for_language(Language::English);
-        assert_eq!(analyzer.terms("\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8} cafe\u{301}"), analyzer.terms("한국 café"));
+        assert_eq!(
+            analyzer.terms("\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8} cafe\u{301}"),
+            analyzer.terms("한국 café")
+        );
     }
 
     #[test]
     fn long_terms_are_cut_and_counted() {
         let analyzer = Analyzer::for_language(Language::Plain);
         let mut terms = Vec::new();
-        assert_eq!(analyzer.for_each_term(&format!("{} é{}", "x".repeat(256), "é".repeat(127)), |t| terms.push(t.len())), 2);
+        assert_eq!(
+            analyzer.for_each_term(&format!("{} é{}", "x".repeat(256), "é".repeat(127)), |t| terms.push(t.len())),
+            2
+        );
         assert_eq!(terms, [255, 254]);
         assert_eq!(analyzer.for_each_term(&"x".repeat(255), |_| {}), 0);
     }

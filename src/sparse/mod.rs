@@ -34,11 +34,11 @@ mod language;
 mod part;
 mod search;
 mod stems;
+#[cfg(test)]
+mod testing;
 mod texts;
 mod unindexed;
 mod weighting;
-#[cfg(test)]
-mod testing;
 
 pub use analyzer::Analyzer;
 pub use explain::TermScore;

@@ -102,7 +102,9 @@ impl SparseIndex {
                 let own = passages.partition_point(|p| p.0 < part.base)..passages.partition_point(|p| p.index() < end);
                 if !own.is_empty() {
                     let (wanted, scores) = (&passages[own.clone()], &mut scores[own]);
-                    with_model!(self, part, weighting, |model| score_part(part, number, &terms, &model, wanted, scores)?);
+                    with_model!(self, part, weighting, |model| score_part(
+                        part, number, &terms, &model, wanted, scores
+                    )?);
                 }
             }
             Ok(scores)
@@ -130,7 +132,8 @@ impl SparseIndex {
             for part in &self.parts {
                 let failed = |e: std::io::Error| unreadable(&part.folder, e.into());
                 let all = part.all.get_term_info(&term).map_err(failed)?;
-                let title = if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
+                let title =
+                    if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
                 if all.as_ref().is_some_and(|info| info.doc_freq as usize > part.passages) {
                     return Err(damaged(&part.folder, format!("`{text}` is in more passages than there are")));
                 }
@@ -360,7 +363,10 @@ mod tests {
         let scores = index.score(text, &weighting, &everyone).unwrap();
         for (score, expected) in scores.iter().zip(brute_force(index, passages, text, weighting)) {
             // f32 sums of a few terms against f64.
-            assert!((f64::from(*score) - expected).abs() < 1e-5 * expected.max(1.0), "{text} {weighting}: {score} {expected}");
+            assert!(
+                (f64::from(*score) - expected).abs() < 1e-5 * expected.max(1.0),
+                "{text} {weighting}: {score} {expected}"
+            );
         }
         let scored = everyone.iter().zip(&scores).filter(|(_, score)| **score > 0.0);
         let exact = Ranking::new(scored.map(|(o, score)| (*o, f64::from(*score))).collect()).truncated(k);

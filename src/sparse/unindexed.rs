@@ -40,7 +40,8 @@ mod tests {
     fn a_passages_own_text_scores_as_the_passage() {
         let folder = tempfile::tempdir().unwrap();
         let analyzer = Analyzer::for_language(Language::English);
-        let passages = [Passage::new("a", "Moon", "The moon pulls the tides."), Passage::new("b", "", "Tides turn twice.")];
+        let passages =
+            [Passage::new("a", "Moon", "The moon pulls the tides."), Passage::new("b", "", "Tides turn twice.")];
         let parts = [write_part(folder.path(), 0, 0, &passages, &analyzer).unwrap()];
         finish(folder.path(), &analyzer, &parts).unwrap();
         let index = SparseIndex::open(folder.path()).unwrap();

@@ -38,7 +38,8 @@ impl Signature {
     /// A text's signature; `None` for a text without a word.
     pub fn of(text: &str) -> Option<Self> {
         let lowered = text.to_lowercase();
-        let words: Vec<u64> = words::spans(&lowered).into_iter().map(|(a, b)| hash(&lowered.as_bytes()[a..b])).collect();
+        let words: Vec<u64> =
+            words::spans(&lowered).into_iter().map(|(a, b)| hash(&lowered.as_bytes()[a..b])).collect();
         if words.is_empty() {
             return None;
         }

@@ -47,7 +47,8 @@ pub fn sentences(text: &str) -> Vec<(usize, usize)> {
         }
         // Closing quotes and brackets belong to the sentence they close.
         let mut end = at + c.len_utf8();
-        while let Some((at, c)) = characters.next_if(|(_, c)| matches!(c, '"' | '\'' | '”' | '’' | ')' | ']' | '」')) {
+        while let Some((at, c)) = characters.next_if(|(_, c)| matches!(c, '"' | '\'' | '”' | '’' | ')' | ']' | '」'))
+        {
             end = at + c.len_utf8();
         }
         let full_width = matches!(c, '。' | '！' | '？');
@@ -65,7 +66,9 @@ pub fn sentences(text: &str) -> Vec<(usize, usize)> {
 fn is_abbreviation(before: &str) -> bool {
     let word = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     let capital = word.chars().next().is_some_and(char::is_uppercase);
-    capital && (word.chars().count() == 1 || matches!(word, "Dr" | "Mr" | "Mrs" | "Ms" | "St" | "Jr" | "Sr" | "No" | "Prof"))
+    capital
+        && (word.chars().count() == 1
+            || matches!(word, "Dr" | "Mr" | "Mrs" | "Ms" | "St" | "Jr" | "Sr" | "No" | "Prof"))
 }
 
 fn push_trimmed(text: &str, start: usize, end: usize, into: &mut Vec<(usize, usize)>) {

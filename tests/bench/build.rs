@@ -16,7 +16,9 @@ use parallax::{Fusion, Silent};
 use std::path::Path;
 use std::time::Instant;
 use tantivy::schema::{IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::{Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer};
+use tantivy::tokenizer::{
+    Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
+};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -38,17 +40,19 @@ fn main() {
         );
     }
     ratios.sort_by(f64::total_cmp);
-    println!("median ratio (sparse + encode + rows) / tantivy: {:.2}, from {:.2} to {:.2}", ratios[rounds / 2], ratios[0], ratios[rounds - 1]);
+    println!(
+        "median ratio (sparse + encode + rows) / tantivy: {:.2}, from {:.2} to {:.2}",
+        ratios[rounds / 2],
+        ratios[0],
+        ratios[rounds - 1]
+    );
     println!("peak memory of this process: {} MB", peak_megabytes());
 }
 
 fn ours(corpus: &str) -> (f64, f64, f64) {
     let folder = tempfile::tempdir().unwrap();
-    let options = BuildOptions {
-        sources: vec![Source::new(corpus)],
-        fusion: Some(Fusion::RRF),
-        ..BuildOptions::default()
-    };
+    let options =
+        BuildOptions { sources: vec![Source::new(corpus)], fusion: Some(Fusion::RRF), ..BuildOptions::default() };
     let report = build(&folder.path().join("bench"), &options, &Silent).unwrap();
     let seconds = |time: std::time::Duration| time.as_secs_f64();
     (seconds(report.times.both_sides), seconds(report.times.graph), seconds(report.times.total))

@@ -175,11 +175,11 @@ fn killed_at_any_moment_the_old_index_answers() {
             .unwrap();
         std::thread::sleep(Duration::from_millis(5 + 17 * step));
         child.kill().unwrap();
-        let finished = child.wait().unwrap().success();
+        child.wait().unwrap();
         env.ok("check alive --deep");
-        let after = env.ok("query alive moon --json");
-        assert!(finished || after == before || after != before && published(&env) > 1, "step {step}");
-        if after != before {
+        if env.ok("query alive moon --json") != before {
+            // Only a build that got as far as publishing changes the answers.
+            assert!(published(&env) > 1, "step {step}");
             break;
         }
     }

@@ -58,10 +58,21 @@ fn queries_and_qrels_apart_measure_as_one_data_set() {
     env.ok(&format!("convert {dev} --to beir -o beir"));
     let whole = report(&env, &["compare", "b", "--data", &dev, "--system", "bm25", "--measure", "nDCG@10,R@5"]);
     let qrels = std::fs::read_dir(env.path("beir/qrels")).unwrap().next().unwrap().unwrap().path();
-    let apart = report(&env, &[
-        "compare", "b", "--queries", "beir/queries.jsonl", "--qrels", qrels.to_str().unwrap(), "--system", "bm25",
-        "--measure", "nDCG@10,R@5",
-    ]);
+    let apart = report(
+        &env,
+        &[
+            "compare",
+            "b",
+            "--queries",
+            "beir/queries.jsonl",
+            "--qrels",
+            qrels.to_str().unwrap(),
+            "--system",
+            "bm25",
+            "--measure",
+            "nDCG@10,R@5",
+        ],
+    );
     assert_eq!(whole["systems"][0]["measures"], apart["systems"][0]["measures"]);
 }
 

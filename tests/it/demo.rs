@@ -6,7 +6,8 @@ use crate::support::TestEnv;
 fn the_demo_needs_nothing_but_the_binary() {
     let env = TestEnv::new();
     let screen = env.ok("demo");
-    for part in ["훈민정음", "sparse", "dense", "bm25", "tfidf", "hybrid", "R@20", "answer-recall@20", "ann_recall@10"] {
+    for part in ["훈민정음", "sparse", "dense", "bm25", "tfidf", "hybrid", "R@20", "answer-recall@20", "ann_recall@10"]
+    {
         assert!(screen.contains(part), "{part}:\n{screen}");
     }
     // It can be run again, and what it leaves is an index like any other.

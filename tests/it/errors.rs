@@ -54,7 +54,11 @@ fn bad_records_are_named_by_file_and_line() {
         ("noid.jsonl", b"{\"text\": \"x\"}\n".to_vec(), &["noid.jsonl:1", "id"]),
         ("notext.jsonl", b"{\"_id\": \"a\", \"title\": \"x\"}\n".to_vec(), &["notext.jsonl:1", "text"]),
         ("null.jsonl", b"{\"_id\": \"a\", \"text\": null}\n".to_vec(), &["null.jsonl:1"]),
-        ("twice.jsonl", b"{\"_id\": \"a\", \"text\": \"x\"}\n{\"_id\": \"a\", \"text\": \"y\"}\n".to_vec(), &["twice.jsonl:2", "`a`"]),
+        (
+            "twice.jsonl",
+            b"{\"_id\": \"a\", \"text\": \"x\"}\n{\"_id\": \"a\", \"text\": \"y\"}\n".to_vec(),
+            &["twice.jsonl:2", "`a`"],
+        ),
         ("emptyid.jsonl", b"{\"_id\": \"\", \"text\": \"x\"}\n".to_vec(), &["emptyid.jsonl:1"]),
         ("tabid.jsonl", b"{\"_id\": \"a\\tb\", \"text\": \"x\"}\n".to_vec(), &["tabid.jsonl:1"]),
         ("longid.jsonl", long_id.into_bytes(), &["longid.jsonl:1"]),
@@ -142,8 +146,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let program = env!("CARGO_BIN_EXE_parallax");
     let many: String = (0..5000).map(|i| format!("{i}\talpha\n")).collect();
     env.write("many.tsv", many);
-    let script = format!("{program} query good --queries many.tsv --json 2>err.txt | head -1; test ${{PIPESTATUS[0]}} -eq 0");
-    let status = std::process::Command::new("bash").args(["-c", &script]).current_dir(env.path(".")).output().unwrap().status;
+    let script =
+        format!("{program} query good --queries many.tsv --json 2>err.txt | head -1; test ${{PIPESTATUS[0]}} -eq 0");
+    let status =
+        std::process::Command::new("bash").args(["-c", &script]).current_dir(env.path(".")).output().unwrap().status;
     assert!(status.success(), "{}", std::fs::read_to_string(env.path("err.txt")).unwrap());
     let script = format!("{program} query good alpha >/dev/full");
     let output = std::process::Command::new("bash").args(["-c", &script]).current_dir(env.path(".")).output().unwrap();

@@ -62,7 +62,8 @@ impl Hub {
 
     fn answer(&self, path: &str, range: Option<(usize, Option<usize>)>) -> Vec<u8> {
         if path.starts_with("/api/models/someone/tiny") {
-            let siblings: Vec<String> = self.files.keys().map(|name| format!("{{\"rfilename\": \"{name}\"}}")).collect();
+            let siblings: Vec<String> =
+                self.files.keys().map(|name| format!("{{\"rfilename\": \"{name}\"}}")).collect();
             let body = format!("{{\"siblings\": [{}], \"sha\": \"{}\"}}", siblings.join(","), "c".repeat(40));
             return response("200 OK", "", body.as_bytes());
         }
@@ -80,7 +81,8 @@ impl Hub {
         let to = to.min(file.len() - 1);
         let headers = format!(
             "etag: \"{hash}\"\r\nx-repo-commit: {}\r\ncontent-range: bytes {from}-{to}/{}\r\n",
-            "c".repeat(40), file.len()
+            "c".repeat(40),
+            file.len()
         );
         response("206 Partial Content", &headers, &file[from..=to])
     }
@@ -163,5 +165,9 @@ fn bytes_that_are_not_what_the_hub_announced_are_thrown_away() {
 fn no_network_is_said_clearly() {
     let refused = build(&env(), "http://127.0.0.1:1");
     assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("could not fetch `someone/tiny`") && refused.stderr.contains("without a network"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("could not fetch `someone/tiny`") && refused.stderr.contains("without a network"),
+        "{}",
+        refused.stderr
+    );
 }

@@ -34,7 +34,8 @@ fn use_it(folder: &Path) -> parallax::Result<()> {
 fn whatever_is_damaged_nothing_panics_and_a_deep_check_finds_it() {
     let env = TestEnv::new();
     let texts = ["alpha beta gamma", "the moon and the tide", "alpha moon", "delta", "beta beta beta gamma alpha"];
-    let lines = (0..40).map(|i| format!("{{\"_id\": \"p{i}\", \"title\": \"t{i}\", \"text\": \"{}\"}}\n", texts[i % 5]));
+    let lines =
+        (0..40).map(|i| format!("{{\"_id\": \"p{i}\", \"title\": \"t{i}\", \"text\": \"{}\"}}\n", texts[i % 5]));
     env.write("c.jsonl", lines.collect::<String>());
     env.ok("build-index c.jsonl --name x");
     let folder = env.path("indexes/x");

@@ -1,5 +1,5 @@
 //! One binary for all tests of the program as a whole.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
 mod support;
 

@@ -40,20 +40,26 @@ fn a_decomposed_question_finds_the_same_list() {
 #[test]
 fn words_are_text_and_never_a_query_language() {
     let env = bundled();
-    for hostile in ["((((((", "a AND OR *:*", "title:moon", "\"unclosed", "moon^-1 ~ [a TO", "\\", "-moon +sun", "%00\u{1}"] {
+    for hostile in
+        ["((((((", "a AND OR *:*", "title:moon", "\"unclosed", "moon^-1 ~ [a TO", "\\", "-moon +sun", "%00\u{1}"]
+    {
         let outcome = env.run_words(&["query", "b", "--json", "--", hostile]);
         assert_eq!(outcome.code, 0, "{hostile}: {}", outcome.stderr);
     }
     let nothing = ask(&env, &["  "]);
     assert!(ids(&nothing).is_empty(), "{nothing}");
-    assert_eq!(ids(&ask(&env, &["title:saturn", "--mode", "sparse"]))[0], ids(&ask(&env, &["title saturn", "--mode", "sparse"]))[0]);
+    assert_eq!(
+        ids(&ask(&env, &["title:saturn", "--mode", "sparse"]))[0],
+        ids(&ask(&env, &["title saturn", "--mode", "sparse"]))[0]
+    );
 }
 
 #[test]
 fn the_parts_of_a_score_add_up_to_it() {
     let env = bundled();
     for weighting in ["bm25", "tfidf"] {
-        let answer = ask(&env, &["how does photosynthesis turn light into sugar", "--explain", "--weighting", weighting]);
+        let answer =
+            ask(&env, &["how does photosynthesis turn light into sugar", "--explain", "--weighting", weighting]);
         let mut explained = 0;
         for hit in answer["hits"].as_array().unwrap() {
             let sum: f64 = hit["terms"].as_array().unwrap().iter().map(|term| term["score"].as_f64().unwrap()).sum();

@@ -24,7 +24,11 @@ fn every_command_of_the_readme_that_needs_no_download_runs() {
 fn split(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (i, part) in line.split('"').enumerate() {
-        if i % 2 == 1 { words.push(part.to_string()) } else { words.extend(part.split_whitespace().map(str::to_string)) }
+        if i % 2 == 1 {
+            words.push(part.to_string())
+        } else {
+            words.extend(part.split_whitespace().map(str::to_string))
+        }
     }
     words
 }

@@ -21,7 +21,7 @@ pub(super) fn draw(n: usize, total: u64, feed: &mut Feed<'_>) -> Result<Vec<Stri
         let wanted = share(j + 1).saturating_sub(share(j));
         // The first text of a passage is a beginning or a sentence by turns, the second is the other.
         for turn in 0..wanted.min(2) {
-            let alone = (drawn.len() as u64 + turn) % 2 == 0;
+            let alone = (drawn.len() as u64 + turn).is_multiple_of(2);
             let piece = if (wanted == 1 && alone) || (wanted > 1 && turn == 0) { None } else { sentence(text, j) };
             drawn.push(piece.unwrap_or_else(|| beginning(text)).to_string());
         }

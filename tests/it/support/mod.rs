@@ -38,7 +38,8 @@ impl TestEnv {
     pub fn command(&self) -> Command {
         let mut command = Command::cargo_bin("parallax").unwrap();
         command.current_dir(self.folder.path());
-        for name in ["PARALLAX_INDEXES", "PARALLAX_THREADS", "PARALLAX_CACHE", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        for name in ["PARALLAX_INDEXES", "PARALLAX_THREADS", "PARALLAX_CACHE", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"]
+        {
             command.env_remove(name);
         }
         command.env("XDG_CACHE_HOME", self.path("cache"));
