@@ -151,13 +151,13 @@ pub(crate) struct Retrieval {
     #[arg(long, value_name = "NAME", default_value = "bm25", value_parser = ["bm25", "tfidf"])]
     pub(crate) weighting: String,
     /// BM25's term frequency saturation.
-    #[arg(long, value_name = "F", default_value_t = 0.9)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.9)]
     pub(crate) k1: f32,
     /// BM25's length normalisation, 0 to 1.
-    #[arg(long, value_name = "F", default_value_t = 0.4)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 0.4)]
     pub(crate) b: f32,
     /// How much a term of the title counts against one of the text.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, default_value_t = 1.0)]
     pub(crate) title_weight: f32,
     /// Search all vectors instead of the neighbour graph.
     #[arg(long)]
@@ -174,7 +174,7 @@ pub(crate) struct Joining {
     #[arg(long, value_name = "HOW")]
     pub(crate) fusion: Option<String>,
     /// The dense side's share in a convex combination, 0 to 1.
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     pub(crate) weight: Option<f64>,
 }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use parallax::collection::chunk::Chunking;
 use parallax::dense::GraphBuilder;
 use parallax::fusion::Fusion;
-use parallax::index::build::Dedup;
+use parallax::index::dedup::Dedup;
 use parallax::index::{BuildOptions, BuildReport, build};
 use parallax::sparse::Language;
 use parallax::{Error, Result};

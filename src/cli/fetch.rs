@@ -177,7 +177,10 @@ mod hub {
             64 => storage::record(&blob, &Silent)?.sha256,
             40 => git_blob_hash(&blob)?,
             _ => {
-                return Err(Error::damaged(path, format!("the hub announced no hash that is known, but `{announced}`")));
+                return Err(Error::damaged(
+                    path,
+                    format!("the hub announced no hash that is known, but `{announced}`"),
+                ));
             }
         };
         if found != announced {

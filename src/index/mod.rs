@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! indexes/<name>/
-//!   CURRENT            the name of the generation that answers, replaced by rename
+//!   CURRENT            the generation that answers and its manifest's sha256, replaced by rename
 //!   .lock              held by the one writer
 //!   gen-3/             immutable once published
 //!     manifest.json    written last
@@ -17,7 +17,9 @@
 
 pub mod build;
 pub mod calibrate;
+pub mod dedup;
 pub mod manifest;
+mod sides;
 
 pub use build::{BuildOptions, BuildReport, build};
 pub use manifest::Manifest;
@@ -36,6 +38,8 @@ pub struct Index {
     folder: PathBuf,
     generation: PathBuf,
     manifest: Manifest,
+    /// sha256 of `manifest.json`, as `CURRENT` gives it.
+    seal: String,
     sparse: SparseIndex,
     dense: Option<DenseIndex>,
 }
@@ -54,7 +58,8 @@ impl Index {
     }
 
     fn open_current(folder: &Path) -> Result<Self> {
-        let generation = folder.join(current(folder)?);
+        let Current { generation, seal } = current(folder)?;
+        let generation = folder.join(generation);
         let manifest = Manifest::read(&generation.join("manifest.json"))?;
         for (name, entry) in &manifest.files {
             let path = generation.join(name);
@@ -69,7 +74,7 @@ impl Index {
             Some(_) => Some(DenseIndex::open(&generation.join("dense"))?),
             None => None,
         };
-        let index = Index { folder: folder.to_path_buf(), generation, manifest, sparse, dense };
+        let index = Index { folder: folder.to_path_buf(), generation, manifest, seal, sparse, dense };
         index.agree()?;
         Ok(index)
     }
@@ -150,6 +155,11 @@ impl Index {
     pub fn check(&self, progress: &dyn Progress) -> Result<usize> {
         let total = self.manifest.files.values().map(|entry| entry.length).sum();
         progress.begin(Stage::Verifying, Some(total));
+        let path = self.generation.join("manifest.json");
+        if storage::record(&path, progress)?.sha256 != self.seal {
+            return Err(Error::damaged(&path, "the manifest's sha256 is not the one `CURRENT` gives")
+                .hint("build the index anew with `--force`"));
+        }
         for (name, entry) in &self.manifest.files {
             let path = self.generation.join(name);
             let found = storage::record(&path, progress)?;
@@ -179,8 +189,14 @@ fn open_recorded(record: &EncoderRecord) -> Result<Box<dyn Encoder>> {
     Ok(encoder)
 }
 
-/// The generation `CURRENT` names.
-fn current(folder: &Path) -> Result<String> {
+/// What `CURRENT` says: `gen-N`, a space, the sha256 of its manifest.
+struct Current {
+    generation: String,
+    seal: String,
+}
+
+/// Reads `CURRENT`.
+fn current(folder: &Path) -> Result<Current> {
     let path = folder.join("CURRENT");
     let text = match fs_err::read_to_string(&path) {
         Ok(text) => text,
@@ -191,11 +207,12 @@ fn current(folder: &Path) -> Result<String> {
         }
         Err(e) => return Err(Error::io(&path, "read", e)),
     };
-    let name = text.trim_end_matches('\n');
-    if generation_number(name).is_none() {
-        return Err(Error::damaged(&path, "it names no generation").hint("build the index anew with `--force`"));
+    match text.trim_end_matches('\n').split_once(' ') {
+        Some((generation, seal)) if generation_number(generation).is_some() => {
+            Ok(Current { generation: generation.to_string(), seal: seal.to_string() })
+        }
+        _ => Err(Error::damaged(&path, "it names no generation").hint("build the index anew with `--force`")),
     }
-    Ok(name.to_string())
 }
 
 /// The number of a generation folder's name, `gen-N`.

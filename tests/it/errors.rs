@@ -105,13 +105,16 @@ fn an_index_that_is_not_whole_is_refused() {
     refused(&env, "query notours x", 1, &["CURRENT"]);
     env.write("indexes/strange/CURRENT", "../../etc\n");
     refused(&env, "query strange x", 1, &["names no generation"]);
-    env.write("indexes/gone/CURRENT", "gen-4\n");
+    env.write("indexes/gone/CURRENT", "gen-4 0\n");
     refused(&env, "query gone x", 1, &["gen-4"]);
     // A newer format says what to do.
     let manifest = env.path("indexes/good/gen-1/manifest.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replacen("\"format\": 1", "\"format\": 99", 1)).unwrap();
     refused(&env, "query good alpha", 1, &["format 99", "--force"]);
+    std::fs::write(&manifest, text.replacen("built", "bui1t", 1).replacen("\"passages\": 2", "\"passages\":  2", 1))
+        .unwrap();
+    refused(&env, "check good --deep", 1, &["manifest.json", "sha256"]);
     std::fs::write(&manifest, text).unwrap();
     env.ok("query good alpha");
     // A file that is missing, longer or another one.
