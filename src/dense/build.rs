@@ -34,9 +34,10 @@
 //!
 //! Cost: about `15 · ef_construction` products a row, and `4 · (2m + 2)` bytes a row; rows are not copied.
 //!
-//! Sources: Malkov and Yashunin 2016 (algorithms 1 and 4), see [`walk`](super::walk); building in batches against a
-//! frozen graph after M. Manohar et al., ParlayANN: Scalable and Deterministic Parallel Graph-Based Approximate Nearest
-//! Neighbor Search Algorithms, 2024, whose batches do not look at themselves.
+//! Sources: Y. Malkov, D. Yashunin, Efficient and robust approximate nearest neighbor search using Hierarchical
+//! Navigable Small World graphs, 2016 (algorithms 1 and 4); building in batches against a frozen graph after M. Manohar
+//! et al., ParlayANN: Scalable and Deterministic Parallel Graph-Based Approximate Nearest Neighbor Search Algorithms,
+//! 2024, whose batches do not look at themselves.
 
 use super::adjacency::Adjacency;
 use super::options::GraphOptions;
