@@ -12,10 +12,10 @@
 //! link is kept where both its rows are on its level (hnsw_rs holds others too); then everything is made reachable.
 //! Its dump and reload are never used: the graph goes into our own format.
 //!
-//! Cost: measured at 3–4 times our builder's time, and about 4 kB of memory a row until it is done.
+//! Cost: measured at about four times our builder's time, and about 2.5 kB of memory a row until it is done.
 
-use super::build::GraphOptions;
-use super::graph::Adjacency;
+use super::adjacency::Adjacency;
+use super::options::GraphOptions;
 use super::repair::repair;
 use super::rows::Rows;
 use super::space::Space;

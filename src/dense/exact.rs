@@ -21,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! Cost: `n · d` multiply-adds a query. One query is bound by memory (100,000 × 256 rows: 102 MB, about 5 ms a
+//! Cost: `n · d` multiply-adds a query. One query is bound by memory (100,000 × 256 rows: 102 MB, about 4 ms a
 //! thread); [`search_many`] reads each block of rows once for all its queries and is bound by arithmetic.
 
 use super::rows::{Rows, is_zero};

@@ -29,135 +29,42 @@
 //!
 //! Cost: `4 · d` bytes a row and 136 for its links, mapped, not read.
 
+mod accept;
+mod adjacency;
 pub mod build;
 pub mod build_hnsw_rs;
 pub mod exact;
 pub mod graph;
+mod options;
 mod recall;
 mod repair;
 pub mod rows;
 mod space;
 mod walk;
 
-pub use build::GraphOptions;
+pub use accept::{GraphReport, build_graph};
+pub use adjacency::{Adjacency, MAX_M};
+pub use graph::GRAPH_FILE;
+pub use options::{GraphBuilder, GraphOptions};
+pub use rows::ROWS_FILE;
 
 use crate::collection::Ordinal;
 use crate::collection::run::Ranking;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::dot::dots_at;
-use crate::progress::Progress;
 use graph::Graph;
 use rows::{Rows, check_finite};
 use std::path::Path;
-use std::str::FromStr;
-use std::time::{Duration, Instant};
-
-/// The rows' file in an index folder.
-pub const ROWS_FILE: &str = "rows.bin";
-
-/// The graph's file in an index folder.
-pub const GRAPH_FILE: &str = "graph.bin";
 
 /// The share of true neighbours a graph has to find unless another floor is asked for.
 pub const FLOOR: f64 = 0.98;
 
 /// From how many rows on [`SearchHow::Auto`] walks the graph.
-pub const GRAPH_PAYS_FROM: usize = 20_000;
-
-/// Who builds the graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GraphBuilder {
-    /// Ours.
-    #[default]
-    Parallax,
-    /// The hnsw_rs crate.
-    HnswRs,
-}
-
-impl GraphBuilder {
-    /// The name command lines and manifests use.
-    pub fn name(self) -> &'static str {
-        match self {
-            GraphBuilder::Parallax => "parallax",
-            GraphBuilder::HnswRs => "hnsw-rs",
-        }
-    }
-}
-
-impl FromStr for GraphBuilder {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        [GraphBuilder::Parallax, GraphBuilder::HnswRs].into_iter().find(|builder| builder.name() == name).ok_or_else(
-            || {
-                Error::usage(format!("no graph builder is called `{name}`"))
-                    .hint("builders are `parallax` and `hnsw-rs`")
-            },
-        )
-    }
-}
-
-/// What came of building a graph.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GraphReport {
-    /// The beam width that holds the floor; the graph's file carries it as its default.
-    pub ef: usize,
-    /// The share of the ten nearest rows that a walk with that beam finds, on the sample; 0 to 1.
-    pub ann_recall_at_10: f64,
-    /// Queries in the sample.
-    pub sample: usize,
-    /// How the sample was made, for people.
-    pub measured_by: &'static str,
-    /// Rows that can be reached from the entry point: all of them.
-    pub reachable: usize,
-    /// Rows that could not before they were linked anew.
-    pub repaired: usize,
-    /// Time the building took, the measuring left out.
-    pub building: Duration,
-    /// Time the measuring took.
-    pub measuring: Duration,
-}
-
-/// Builds the graph over an index folder's rows, finds the `ef` at which its `ann_recall@10` holds the floor, and
-/// writes [`GRAPH_FILE`]. Runs in the rayon pool it is called in.
 ///
-/// Fails with [`ErrorKind::Gate`], and writes nothing, when no beam holds the floor.
-pub fn build_graph(
-    folder: &Path,
-    rows: &Rows,
-    builder: GraphBuilder,
-    options: &GraphOptions,
-    floor: f64,
-    progress: &dyn Progress,
-) -> Result<GraphReport> {
-    let start = Instant::now();
-    let graph = match builder {
-        GraphBuilder::Parallax => build::build(rows, options, progress)?,
-        GraphBuilder::HnswRs => build_hnsw_rs::build(rows, options, progress)?,
-    };
-    let building = start.elapsed();
-    let orphans = repair::orphans(&graph);
-    if orphans > 0 {
-        return Err(Error::bug(format!("{orphans} rows of the graph cannot be reached")));
-    }
-    let measured = recall::find_ef(rows, &graph, options.seed, floor, progress)?;
-    if measured.recall < floor {
-        let (recall, ef) = (measured.recall, measured.ef);
-        let message = format!("the graph finds {recall:.4} of the ten nearest rows with ef {ef}, the floor is {floor}");
-        return Err(Error::new(ErrorKind::Gate, message).hint("try the other `--graph-builder`"));
-    }
-    graph.write(&folder.join(GRAPH_FILE), measured.ef)?;
-    Ok(GraphReport {
-        ef: measured.ef,
-        ann_recall_at_10: measured.recall,
-        sample: measured.sample,
-        measured_by: "sums of two random rows with as much noise, against exact search",
-        reachable: rows.len(),
-        repaired: graph.repaired(),
-        building,
-        measuring: start.elapsed() - building,
-    })
-}
+/// Measured with 256 and 384 dimensions, one thread, at ann_recall .98: the two cost the same at about 6,000 rows for
+/// 10 results and 13,000 for 100. At 20,000 rows exact search takes about 0.5 ms, the graph 0.15 and 0.35; at 104,000
+/// exact takes 3.7 ms, the graph 0.6 and 0.8. Where exact search costs little more, its full recall is worth it.
+pub const GRAPH_PAYS_FROM: usize = 20_000;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -358,16 +265,6 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_no_beam_holds_is_refused_and_nothing_written() {
-        let (folder, rows) = mapped(4, &clustered(50, 4, 5, 0.5, 1));
-        let options = GraphOptions::default();
-        let error = build_graph(folder.path(), &rows, GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Gate);
-        assert!(!folder.path().join(GRAPH_FILE).exists());
-        assert_eq!(DenseIndex::open(folder.path()).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
-    }
-
-    #[test]
     fn queries_that_cannot_be_compared_are_refused() {
         let (_folder, index, _) = index(2, &[1.0, 0.0], GraphBuilder::Parallax);
         let kind = |query: &[f32]| index.search(query, 1, SearchHow::Auto).err().map(|e| e.kind());
@@ -390,13 +287,5 @@ mod tests {
             assert_eq!(one.search(&[1.0, 0.0], usize::MAX, how).unwrap().len(), 1);
         }
         assert_eq!(one.score(&[0.0, 0.0], &[Ordinal(0)]).unwrap(), [0.0]);
-    }
-
-    #[test]
-    fn builders_have_names() {
-        for builder in [GraphBuilder::Parallax, GraphBuilder::HnswRs] {
-            assert_eq!(builder.name().parse::<GraphBuilder>().unwrap(), builder);
-        }
-        assert_eq!("hnsw".parse::<GraphBuilder>().unwrap_err().kind(), ErrorKind::Usage);
     }
 }

@@ -10,8 +10,8 @@
 //!
 //! Cost: one pass over the lists, and one walk a repaired row.
 
-use super::build::GraphOptions;
-use super::graph::Adjacency;
+use super::adjacency::Adjacency;
+use super::options::GraphOptions;
 use super::space::Space;
 use super::walk::{NONE, Scratch};
 use std::collections::VecDeque;

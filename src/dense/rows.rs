@@ -36,6 +36,9 @@ const MAGIC: &[u8; 8] = b"PLXROWS\0";
 const VERSION: u32 = 1;
 const F32: u64 = 0;
 
+/// The rows' file in an index folder.
+pub const ROWS_FILE: &str = "rows.bin";
+
 /// Rows a file may hold: an ordinal has to leave one bit for the graph's search.
 pub const MAX_ROWS: usize = (1 << 31) - 1;
 
