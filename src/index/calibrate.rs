@@ -2,11 +2,12 @@
 //!
 //! The collection asks itself: a title should find its passage's text, and a sentence should find the rest of the
 //! passage it was taken from. For each such *pseudo-query* the passage (without the title or sentence) competes with the best passages
-//! of both sides, each scored exactly on both. The dense weight with the highest mean reciprocal rank is taken, and
-//! only if its gain over the sparse side alone is proven by a 95 % bootstrap interval: a useless dense side gets 0.
+//! of both sides, each scored exactly on both. Mean reciprocal rank is flat around its best dense weight, and what
+//! looks best there is partly luck; so the *smallest* weight is taken that falls behind the best by no more than one
+//! standard error of their paired difference (the one-standard-error rule): 0 where the dense side is useless.
 //!
-//! Pseudo-queries share words with their passage more than questions do, which favours the sparse side: the weight is
-//! careful rather than bold. No test query and no table of model names is involved.
+//! Measured with judged questions afterwards (they play no part in the choice), titles alone overrate the sparse side
+//! and sentences the dense one; half of each came nearest. No table of model names is involved.
 //!
 //! Cost: two encoder calls and two exact searches a pseudo-query, [`PSEUDO_QUERIES`] of them.
 
@@ -23,7 +24,7 @@ use crate::text::words;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 /// Pseudo-queries drawn from a collection, at most.
-pub const PSEUDO_QUERIES: usize = 320;
+pub const PSEUDO_QUERIES: usize = 600;
 
 /// Best passages of each side that compete with the right one.
 const DEPTH: usize = 100;
@@ -94,7 +95,7 @@ fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
         order.swap(i, j);
         let ordinal = Ordinal(order[i]);
         let passage = sparse.passage(ordinal)?;
-        let ask_title = !passage.title.is_empty() && random.below(2) == 0;
+        let ask_title = !passage.title.is_empty() && questions.len().is_multiple_of(2);
         let asked = if ask_title { title_question(&passage) } else { sentence_question(&passage, &mut random) };
         if let Some((query, rest)) = asked {
             let siblings = siblings(sparse, ordinal, &passage)?;
@@ -214,14 +215,11 @@ fn choose(contests: &[Contest], seed: u64) -> FusionRecord {
         .collect();
     let means: Vec<f64> = columns.iter().map(|column| column.iter().sum::<f64>() / n as f64).collect();
     let best = (0..=GRID).fold(0, |best, step| if means[step] > means[best] { step } else { best });
-    let gains: Vec<f64> = columns[best].iter().zip(&columns[0]).map(|(fused, sparse)| fused - sparse).collect();
-    let interval = bootstrap_interval(&gains, seed);
-    let proven = best > 0 && interval[0] > 0.0;
-    let taken = if proven { best } else { 0 };
-    let found_by = if proven {
-        format!("highest mean reciprocal rank on {n} pseudo-queries of the collection (title and sentence)")
-    } else {
-        format!("no gain of the dense side is proven on {n} pseudo-queries of the collection (title and sentence)")
+    let taken = (0..=best).find(|step| within_one_error(&columns[best], &columns[*step])).unwrap_or(best);
+    let interval = bootstrap_interval(&differences(&columns[taken], &columns[0]), seed);
+    let found_by = match taken {
+        0 => format!("the sparse side alone is within one standard error of the best on {n} pseudo-queries"),
+        _ => format!("the smallest weight within one standard error of the best on {n} pseudo-queries"),
     };
     FusionRecord {
         fusion: Fusion::Convex { weight: taken as f64 / GRID as f64, normalizer: NORMALIZER },
@@ -230,6 +228,20 @@ fn choose(contests: &[Contest], seed: u64) -> FusionRecord {
         reciprocal_ranks: Some([means[0], means[GRID], means[taken]]),
         gain_interval: Some(interval),
     }
+}
+
+/// Paired differences `a − b`, query by query.
+fn differences(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// Whether `other` falls behind `best` by at most one standard error of their paired difference.
+fn within_one_error(best: &[f64], other: &[f64]) -> bool {
+    let gaps = differences(best, other);
+    let n = gaps.len() as f64;
+    let mean = gaps.iter().sum::<f64>() / n;
+    let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    mean <= (variance / n).sqrt()
 }
 
 /// 95 % percentile interval of the mean, 2,000 resamples.
