@@ -16,7 +16,7 @@
 //! direction: it finds .954 and .959, and stays within .017 of the questions on the one and .035 on the other at every
 //! `ef` from 20 to 640, and never more than .003 above them.
 //!
-//! Cost: the sample's exact search, about 4 s of one thread for 1,000 queries over 100,000 × 256, less the walks.
+//! Cost: the sample's exact search and some seven rounds of walks, about 5 s of one thread for 100,000 × 256.
 
 use super::adjacency::Adjacency;
 use super::build::scramble;
@@ -46,7 +46,8 @@ pub(super) struct Measured {
     pub sample: usize,
 }
 
-/// Widens the beam, by an eighth each time, until the floor holds or there is no wider one.
+/// Doubles the beam until the floor holds or there is no wider one, then halves the last step three times: the beam
+/// is within an eighth of the narrowest that holds.
 pub(super) fn find_ef(
     rows: &Rows,
     graph: &Adjacency,
@@ -57,7 +58,7 @@ pub(super) fn find_ef(
     let queries = sample(rows, seed);
     let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
     let mut thresholds = Vec::with_capacity(queries.len());
-    for group in queries.chunks(128) {
+    for group in queries.chunks(512) {
         progress.checkpoint()?;
         thresholds.extend(exact::search_many(rows, group, DEPTH).into_iter().map(|best| {
             let scores = best.as_slice();
@@ -65,21 +66,34 @@ pub(super) fn find_ef(
         }));
     }
     let scratches = Scratches::default();
-    let mut ef = NARROWEST;
-    loop {
+    let measure = |ef: usize| -> Result<Measured> {
         progress.checkpoint()?;
         let shares = queries.par_iter().zip(&thresholds).map(|(query, (wanted, threshold))| {
             let found = scratches.with(|scratch| search(graph.view(), rows, query, DEPTH, ef, scratch));
-            found.iter().filter(|(_, score)| score >= threshold).count() as f64 / *wanted as f64
+            found.iter().filter(|(_, score)| score >= threshold).count() as f64 / (*wanted).max(1) as f64
         });
         // Collected before it is summed: the order of a parallel sum is not fixed.
         let shares: Vec<f64> = shares.collect();
         let recall = if shares.is_empty() { 1.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 };
-        if recall >= floor || ef >= WIDEST.min(rows.len()) {
-            return Ok(Measured { ef, recall, sample: queries.len() });
-        }
-        ef = (ef + ef / 8).min(WIDEST);
+        Ok(Measured { ef, recall, sample: queries.len() })
+    };
+    let mut short = 0;
+    let mut best = measure(NARROWEST)?;
+    while best.recall < floor && best.ef < WIDEST.min(rows.len()) {
+        short = best.ef;
+        best = measure(2 * best.ef)?;
     }
+    if short > 0 && best.recall >= floor {
+        for _ in 0..3 {
+            let between = measure((short + best.ef) / 2)?;
+            if between.recall >= floor {
+                best = between;
+            } else {
+                short = between.ef;
+            }
+        }
+    }
+    Ok(best)
 }
 
 /// Queries off the rows' surface, none of them zero; the same for the same rows and seed.
