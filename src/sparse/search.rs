@@ -427,7 +427,7 @@ mod tests {
             assert!(index.search(text, &Weighting::default(), 10).unwrap().is_empty(), "{text}");
         }
         assert!(index.search("stone", &Weighting::default(), 0).unwrap().is_empty());
-        assert_eq!(index.search("stone", &Weighting::default(), usize::MAX).unwrap().len(), 2);
+        assert_eq!(index.search("stone", &Weighting::default(), usize::MAX).unwrap().len(), 3);
     }
 
     #[test]
