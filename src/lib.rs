@@ -31,7 +31,7 @@
 //! # How things flow
 //!
 //! - **Building**: sources → [`collection::read`] → parts of consecutive ordinals → a sparse part and a block of rows each →
-//!   graph → fusion weight → manifest → `CURRENT` ([`index::build`]).
+//!   graph → fusion weight → manifest → `CURRENT` ([`index::build()`]).
 //! - **Asking**: words → [`Searcher`] → both sides at once → candidates scored on both sides → [`fusion`] → [`Hit`]s.
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
 //!

@@ -11,7 +11,7 @@
 //!     dense/graph.bin  the neighbour graph
 //! ```
 //!
-//! [`build`] writes a new generation beside the old one and only then lets `CURRENT` name it: killed anywhere, the
+//! [`build()`] writes a new generation beside the old one and only then lets `CURRENT` name it: killed anywhere, the
 //! old index stands. [`Index::open`] checks every length and header before anything is searched, and [`Index::check`] reads
 //! every byte. One passage is one [`Ordinal`](crate::Ordinal) on both sides.
 

@@ -139,8 +139,11 @@ impl Language {
     }
 }
 
+/// Says of a lower-case word whether it is a function word.
+type IsFunctionWord = Box<dyn FnMut(&str) -> bool>;
+
 /// Whether a lower-case word is a function word of the language; `None` where no list is at hand.
-fn function_words(language: Language) -> Option<Box<dyn FnMut(&str) -> bool>> {
+fn function_words(language: Language) -> Option<IsFunctionWord> {
     // The engine has no lists for these two; some of their most frequent words.
     let own: &[&str] = match language {
         Language::Romanian => &[

@@ -1,6 +1,6 @@
 //! The sparse side: exact words, their postings, BM25 and TF-IDF; it also keeps the passages themselves.
 //!
-//! Passages come in by [`write_part`], several threads at once, each with its own range of ordinals; [`finish`] closes
+//! Passages come in by [`write_part`], several threads at once, each with its own range of ordinals; [`finish()`] closes
 //! the folder; [`SparseIndex`] searches it with any [`Weighting`], scores given passages completely and explains
 //! scores. tantivy keeps the term dictionary and the postings; weighting, lengths, ids and texts are ours.
 //!

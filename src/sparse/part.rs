@@ -41,7 +41,7 @@ const META: &str = "meta.json";
 /// The engine's files of a segment; only the first three say anything of ours.
 const EXTENSIONS: [&str; 6] = ["term", "idx", "pos", "fast", "fieldnorm", "store"];
 
-/// What writing a part found out; [`finish`](super::finish) needs those of all parts.
+/// What writing a part found out; [`finish`](super::finish()) needs those of all parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartInfo {
     /// The number its folder is named by.

@@ -31,7 +31,7 @@ pub(crate) fn passages(sizes: std::ops::Range<usize>) -> impl Strategy<Value = V
 pub(crate) fn many(count: usize) -> Vec<Passage> {
     let passage = |i: usize| {
         let text = format!("common {} word{} word{}", "stone ".repeat(i % 4), i % 7, i % 31);
-        Passage::new(format!("p{i}"), if i % 5 == 0 { "Stone" } else { "" }, text)
+        Passage::new(format!("p{i}"), if i.is_multiple_of(5) { "Stone" } else { "" }, text)
     };
     (0..count).map(passage).collect()
 }

@@ -10,7 +10,7 @@
 //! ```
 //! use parallax::train::vocabulary::learn;
 //! let texts = ["walk walk walk", "walking walking talk talk", "talking", "talking"];
-//! let vocabulary = learn(12, &mut |take| Ok(texts.iter().for_each(|text| take(text))))?;
+//! let vocabulary = learn(24, &mut |take| Ok(texts.iter().for_each(|text| take(text))))?;
 //! let entries: Vec<&str> = vocabulary.entries().iter().map(String::as_str).collect();
 //! // Letters alone and as continuations come before the words, so that any word can be spelt.
 //! assert!(entries.starts_with(&["[UNK]", "a"]) && entries.contains(&"##k"));
