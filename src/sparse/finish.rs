@@ -5,7 +5,7 @@
 //! ```text
 //! norms    n × f32   one over the Euclidean length of each passage's TF-IDF vector (0 for an empty one)
 //! lookup   n × u64   CRC-32 of the id · 2³² + ordinal, ascending: finds an ordinal by id
-//! parts    JSON: analyzer, the parts' ranges, vocabulary, postings (sealed, so that a flipped digit is seen)
+//! parts    JSON: analyzer, the parts' ranges, lengths and CRC-32 of tantivy's files, vocabulary, postings; sealed as well
 //! ```
 //!
 //! A norm needs every term's document frequency over all parts, so the parts' sorted dictionaries are walked side by
@@ -64,6 +64,16 @@ pub(crate) struct PartEntry {
     pub(crate) number: usize,
     pub(crate) base: u32,
     pub(crate) passages: u32,
+    /// The engine's files; our own carry their checksums themselves.
+    pub(crate) files: Vec<EngineFile>,
+}
+
+/// A file the engine wrote, as it was when finished.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EngineFile {
+    pub(crate) name: String,
+    pub(crate) length: u64,
+    pub(crate) crc32: u32,
 }
 
 /// Closes a sparse side whose parts are all written; they must cover `0..n` without gap or overlap.
@@ -85,8 +95,11 @@ pub fn finish(folder: &Path, analyzer: &Analyzer, parts: &[PartInfo]) -> Result<
     write_lookup(folder, &opened)?;
     let sum = |count: fn(&PartInfo) -> u64| infos.iter().map(count).sum::<u64>();
     let (tokens, truncated) = (sum(|info| info.tokens), sum(|info| info.truncated));
-    let entry = |info: &PartInfo| PartEntry { number: info.number, base: info.base, passages: info.passages };
-    let parts = infos.iter().map(entry).collect();
+    let mut parts = Vec::with_capacity(infos.len());
+    for (info, part) in infos.iter().zip(&opened) {
+        let files = part.engine_files()?;
+        parts.push(PartEntry { number: info.number, base: info.base, passages: info.passages, files });
+    }
     let file = PartsFile { analyzer: analyzer.name(), parts, vocabulary, postings, tokens, truncated };
     write_parts(folder, &file)?;
     storage::sync_folder(folder)?;

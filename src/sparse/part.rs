@@ -14,20 +14,20 @@
 //! Cost of writing: analysis and tantivy's hash table, about a thread-second per million terms.
 
 use super::analyzer::Analyzer;
+use super::finish::EngineFile;
 use super::guard::{damaged, guard};
 use super::texts::{self, Texts};
 use crate::collection::Passage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{self, Sealed, SealedWriter};
+use crate::storage::{self, Mapped, Sealed, SealedWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tantivy::directory::RamDirectory;
-use tantivy::index::SegmentComponent;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::store::Compressor;
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
-use tantivy::{Directory, Index, IndexSettings, InvertedIndexReader, SegmentReader, TantivyDocument};
+use tantivy::{Directory as _, Index, IndexSettings, InvertedIndexReader, SegmentReader, TantivyDocument};
 
 const LENGTHS_MAGIC: &[u8; 8] = b"PLXLENGT";
 const VERSION: u32 = 1;
@@ -35,6 +35,11 @@ const VERSION: u32 = 1;
 const TABLE_BUDGET: usize = 30_000_000;
 /// The segment's name, in place of a random one, so that equal passages give equal bytes.
 const SEGMENT: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The engine's list of segments.
+const META: &str = "meta.json";
+/// The engine's files of a segment; only the first three say anything of ours.
+const EXTENSIONS: [&str; 6] = ["term", "idx", "pos", "fast", "fieldnorm", "store"];
 
 /// What writing a part found out; [`finish`](super::finish) needs those of all parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +79,6 @@ fn fields() -> Fields {
     let all = builder.add_text_field("all", options("all"));
     let title = builder.add_text_field("title", options("title"));
     Fields { schema: builder.build(), all, title }
-}
-
-/// The engine's files of a segment that has neither deletions nor temporary files.
-fn components() -> [SegmentComponent; 6] {
-    use SegmentComponent::{FastFields, FieldNorms, Positions, Postings, Store, Terms};
-    [Postings, Positions, FastFields, FieldNorms, Terms, Store]
 }
 
 /// Writes the part of passages `base..base + passages.len()` into `folder`; threads may write different parts at once.
@@ -157,7 +156,6 @@ fn publish(index: &Index, folder: &Path, count: u32) -> Result<()> {
         return Err(Error::bug(format!("{count} passages were given to a part, its segment holds {found}")));
     }
     let own = segment.id().uuid_string();
-    let fixed = SEGMENT.replace('-', "");
     let save = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
         let write = || -> std::io::Result<()> {
@@ -167,18 +165,26 @@ fn publish(index: &Index, folder: &Path, count: u32) -> Result<()> {
         };
         write().map_err(|e| Error::io(&path, "write", e))
     };
-    for component in components() {
-        let name = segment.relative_path(component);
-        if index.directory().exists(&name).map_err(|e| failed(e.into()))? {
-            // `atomic_read` gives the whole file; `open_read` would leave out its footer.
-            let bytes = index.directory().atomic_read(&name).map_err(|e| failed(e.into()))?;
-            save(&name.to_string_lossy().replace(&own, &fixed), &bytes)?;
-        }
+    // `atomic_read` gives the whole file; `open_read` would leave out its footer.
+    let read = |name: &Path| index.directory().atomic_read(name).map_err(|e| failed(e.into()));
+    for extension in EXTENSIONS {
+        save(&engine_file_name(extension), &read(&PathBuf::from(format!("{own}.{extension}")))?)?;
     }
-    let meta = index.directory().atomic_read(Path::new("meta.json")).map_err(|e| failed(e.into()))?;
+    let meta = String::from_utf8_lossy(&read(Path::new(META))?).into_owned();
     let hyphenated = [&own[..8], &own[8..12], &own[12..16], &own[16..20], &own[20..]].join("-");
-    let meta = String::from_utf8_lossy(&meta).replace(&hyphenated, SEGMENT).replace(&own, &fixed);
-    save("meta.json", meta.as_bytes())
+    if !meta.contains(&hyphenated) {
+        return Err(Error::bug("the engine's list of segments does not name the segment"));
+    }
+    save(META, meta.replace(&hyphenated, SEGMENT).as_bytes())
+}
+
+/// The engine's files in a part, in the order they are recorded.
+fn engine_file_names() -> Vec<String> {
+    EXTENSIONS.iter().map(|extension| engine_file_name(extension)).chain([META.to_string()]).collect()
+}
+
+fn engine_file_name(extension: &str) -> String {
+    format!("{}.{extension}", SEGMENT.replace('-', ""))
 }
 
 /// A part opened for reading.
@@ -191,7 +197,6 @@ pub(crate) struct Part {
     /// Postings of the titles alone.
     pub(crate) title: Arc<InvertedIndexReader>,
     pub(crate) texts: Texts,
-    index: Index,
     lengths: Sealed,
 }
 
@@ -203,7 +208,7 @@ impl Part {
         if lengths.fields()[0] != u64::from(passages) || lengths.payload().len() as u64 != 8 * u64::from(passages) {
             return Err(damaged(lengths.path(), format!("the file does not hold the lengths of {passages} passages")));
         }
-        let (index, reader) = guard(&folder, || open_segment(&folder))?;
+        let reader = guard(&folder, || open_segment(&folder))?;
         if reader.max_doc() != passages {
             let found = reader.max_doc();
             return Err(damaged(&folder, format!("the segment holds {found} passages, its part has {passages}")));
@@ -212,7 +217,7 @@ impl Part {
         let field = |field| guard(&folder, || reader.inverted_index(field).map_err(|e| unreadable(&folder, e)));
         let (all, title) = (field(all)?, field(title)?);
         let texts = Texts::open(&folder, passages as usize)?;
-        Ok(Part { base, passages: passages as usize, all, title, texts, index, lengths, folder })
+        Ok(Part { base, passages: passages as usize, all, title, texts, lengths, folder })
     }
 
     /// Terms per passage: title and text together, then the title alone.
@@ -226,28 +231,44 @@ impl Part {
         (self.lengths.fields()[1], self.lengths.fields()[2])
     }
 
-    /// Compares every file with its checksum.
+    /// The engine's files with length and checksum, read whole.
+    pub(crate) fn engine_files(&self) -> Result<Vec<EngineFile>> {
+        let mut files = Vec::new();
+        for name in engine_file_names() {
+            let bytes = Mapped::open(&self.folder.join(&name))?;
+            let bytes = bytes.bytes();
+            files.push(EngineFile { name, length: bytes.len() as u64, crc32: crc32fast::hash(bytes) });
+        }
+        Ok(files)
+    }
+
+    /// Compares our own files with their checksums.
     pub(crate) fn verify(&self) -> Result<()> {
         self.lengths.verify()?;
-        self.texts.verify()?;
-        guard(&self.folder, || {
-            for segment in self.index.searchable_segments().map_err(|e| unreadable(&self.folder, e))? {
-                for component in components() {
-                    let name = segment.relative_path(component);
-                    let directory = self.index.directory();
-                    if directory.exists(&name).is_ok_and(|exists| exists)
-                        && !directory.validate_checksum(&name).map_err(|e| unreadable(&self.folder, e.into()))?
-                    {
-                        return Err(damaged(self.folder.join(name), "the file does not match its checksum"));
-                    }
-                }
-            }
-            Ok(())
-        })
+        self.texts.verify()
     }
 }
 
-fn open_segment(folder: &Path) -> Result<(Index, SegmentReader)> {
+/// Compares a part's engine files with what was recorded: every length, and the checksums of files up to `whole` bytes.
+/// The engine's own checksums leave out its footers and its list of segments.
+pub(crate) fn check_engine_files(folder: &Path, files: &[EngineFile], whole: u64) -> Result<()> {
+    if !files.iter().map(|file| &file.name).eq(engine_file_names().iter()) {
+        return Err(damaged(folder, "the part's files are not those of this program"));
+    }
+    for file in files {
+        let path = folder.join(&file.name);
+        let length = fs_err::metadata(&path).map_err(|e| Error::io(&path, "inspect", e))?.len();
+        if length != file.length {
+            return Err(damaged(path, format!("the file has {length} bytes, it was written with {}", file.length)));
+        }
+        if length <= whole && crc32fast::hash(Mapped::open(&path)?.bytes()) != file.crc32 {
+            return Err(damaged(path, "the file does not match its checksum"));
+        }
+    }
+    Ok(())
+}
+
+fn open_segment(folder: &Path) -> Result<SegmentReader> {
     let index = Index::open_in_dir(folder).map_err(|e| unreadable(folder, e))?;
     if index.schema() != fields().schema {
         return Err(damaged(folder, "the segment's fields are not those of this program"));
@@ -256,8 +277,7 @@ fn open_segment(folder: &Path) -> Result<(Index, SegmentReader)> {
     let [segment] = segments.as_slice() else {
         return Err(damaged(folder, format!("the part holds {} segments, it was written as one", segments.len())));
     };
-    let reader = SegmentReader::open(segment).map_err(|e| unreadable(folder, e))?;
-    Ok((index, reader))
+    SegmentReader::open(segment).map_err(|e| unreadable(folder, e))
 }
 
 /// An error of the engine while reading a part.
