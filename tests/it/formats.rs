@@ -1,6 +1,6 @@
 //! Files of ours: damaged ones are refused or answer, but nothing ever panics or reads outside a file.
 
-use crate::support::TestEnv;
+use crate::support::{TestEnv, repository};
 use parallax::dense::SearchHow;
 use parallax::{Index, Silent, Weighting};
 use std::path::{Path, PathBuf};
@@ -68,4 +68,23 @@ fn whatever_is_damaged_nothing_panics_and_a_deep_check_finds_it() {
     }
     assert!(tried > 500, "{tried}");
     use_it(&folder).unwrap();
+}
+
+#[test]
+fn an_index_of_format_1_opens_for_ever() {
+    // Built once by `build-index three.jsonl --name format-1 --encoder tests/fixtures/encoders/bert --weight 0.5`.
+    let index = Index::open(&repository("tests/fixtures/indexes/format-1")).unwrap();
+    index.check(&Silent).unwrap();
+    let first = |question: &str| {
+        let ranking = index.sparse().search(question, &Weighting::default(), 3).unwrap();
+        let (ordinal, _) = ranking.iter().next().unwrap();
+        index.sparse().passage(*ordinal).unwrap()
+    };
+    assert_eq!(first("moons").title, "Moon");
+    assert_eq!(first("한글을 누가").id.as_str(), "sejong");
+    let dense = index.dense().unwrap();
+    for how in [SearchHow::Exact, SearchHow::Graph { ef: 10 }] {
+        let ranking = dense.search(dense.rows().row(1), 1, how).unwrap();
+        assert_eq!(ranking.iter().map(|(ordinal, _)| ordinal.0).collect::<Vec<_>>(), [1]);
+    }
 }
