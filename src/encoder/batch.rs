@@ -1,7 +1,7 @@
 //! Batching: texts become tokens, tokens packed chunks of about equal work, and rows come back in the texts' order.
 //!
 //! Texts are cut into tokens in parallel, cut to length with their special tokens kept, and sorted by length; a chunk
-//! takes as many as fit [`CHUNK`] tokens. Chunks hold no padding where the model packs rows, and hardly any where it
+//! takes as many as fit 512 tokens. Chunks hold no padding where the model packs rows, and hardly any where it
 //! has to pad, because neighbours are equally long. Each chunk is one task of the rayon pool.
 //!
 //! ```text
