@@ -1,4 +1,6 @@
-//! Teaching encoders.
+//! Teaching encoders: texts in, a model folder out.
+//!
+//! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's.
 
 pub mod distill;
 pub mod vocabulary;

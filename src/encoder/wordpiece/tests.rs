@@ -185,3 +185,26 @@ fn vocabularies_are_checked() {
     assert!(refused(&["[UNK]", "a", "a"]));
     assert!(!refused(&["[UNK]", "a"]));
 }
+
+#[test]
+fn the_vocabulary_of_minilm() {
+    let Some(folder) = std::env::var_os("PARALLAX_TEST_MINILM") else {
+        println!("left out: PARALLAX_TEST_MINILM names no folder of all-MiniLM-L6-v2");
+        return;
+    };
+    let bytes = std::fs::read(std::path::Path::new(&folder).join("tokenizer.json")).unwrap();
+    let mut json: Value = serde_json::from_slice(&bytes).unwrap();
+    (json["truncation"], json["padding"]) = (Value::Null, Value::Null);
+    let Pair(ours, oracle) = pair(&json);
+    assert_eq!((ours.specials().cls, ours.specials().sep, ours.specials().pad), (Some(101), Some(102), Some(0)));
+    assert_eq!(ours.size(), 30_522);
+    let card = include_str!("../builtin/README.md");
+    for text in [
+        card,
+        "Zürich's naïve Straße: 東京タワー, 서울특별시, Ελλάδα, Москва, עברית, हिन्दी, ภาษาไทย [MASK] 👍🏽 x\u{0}\u{ad}y",
+    ] {
+        let mut ids = Vec::new();
+        ours.encode(text, &mut ids);
+        assert_eq!(ids, oracle.encode(text, false).unwrap().get_ids());
+    }
+}

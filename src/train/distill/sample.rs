@@ -19,11 +19,11 @@ pub(super) fn draw(n: usize, total: u64, feed: &mut Feed<'_>) -> Result<Vec<Stri
     feed(&mut |text| {
         let share = |j: u64| (u128::from(j) * u128::from(n) / u128::from(total.max(1))) as u64;
         let wanted = share(j + 1).saturating_sub(share(j));
-        // The first text of a passage is a beginning or a sentence by turns, the second is the other.
+        // Beginnings and sentences by turns; a passage that gives two texts gives one of each.
         for turn in 0..wanted.min(2) {
-            let alone = (drawn.len() as u64 + turn).is_multiple_of(2);
-            let piece = if (wanted == 1 && alone) || (wanted > 1 && turn == 0) { None } else { sentence(text, j) };
-            drawn.push(piece.unwrap_or_else(|| beginning(text)).to_string());
+            let long = if wanted == 1 { drawn.len().is_multiple_of(2) } else { turn == 0 };
+            let piece = if long { beginning(text) } else { sentence(text, j).unwrap_or_else(|| beginning(text)) };
+            drawn.push(piece.to_string());
         }
         j += 1;
     })?;
