@@ -180,7 +180,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_gradient_vanishes(values in prop::collection::vec(-2.0f32..2.0, 24), y in prop::collection::vec(-2.0f32..2.0, 12)) {
+        fn the_gradient_vanishes(
+            values in prop::collection::vec(-2.0f32..2.0, 24),
+            y in prop::collection::vec(-2.0f32..2.0, 12),
+        ) {
             // Six rows over four columns, two right-hand sides.
             let rows: Vec<Vec<(u32, f32)>> =
                 values.chunks(4).map(|row| row.iter().enumerate().map(|(i, x)| (i as u32, *x)).collect()).collect();

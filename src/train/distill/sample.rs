@@ -1,8 +1,8 @@
 //! The texts a teacher is shown: beginnings of passages and single sentences, drawn evenly.
 //!
-//! Of `total` passages, passage `j` gives `⌊(j+1) n / total⌋ - ⌊j n / total⌋` texts, so `n` in all, none or one of
-//! most passages when there are plenty, and two at most. Beginnings (of 64 words) and sentences take turns: long texts
-//! teach more a text, sentences more a word, and both together did best.
+//! Of `total` passages, passage `j` gives `⌊(j+1) n / total⌋ - ⌊j n / total⌋` texts: `n` in all, and never more than
+//! two of one passage. Beginnings (of 64 words) and sentences take turns: long texts teach more a text, sentences more
+//! a word, and both together did best.
 
 use crate::error::Result;
 use crate::train::vocabulary::Feed;
