@@ -26,8 +26,9 @@ pub(crate) struct Global {
     )]
     pub(crate) indexes: PathBuf,
     /// Threads to use; all cores by default.
-    #[arg(long, global = true, value_name = "N", env = "PARALLAX_THREADS", hide_env_values = true)]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", env = "PARALLAX_THREADS", hide_env_values = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     /// Only data and errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,

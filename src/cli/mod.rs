@@ -78,7 +78,7 @@ pub(crate) fn run(words: Vec<OsString>) -> u8 {
 fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
     if let Some(threads) = cli.global.threads {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
+            .num_threads(usize::from(threads))
             .build_global()
             .map_err(|e| Error::usage(format!("could not use {threads} threads")).because(e))?;
     }

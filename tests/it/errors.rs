@@ -42,6 +42,7 @@ fn wrong_words_are_met_with_the_right_ones() {
     refused(&env, "compare good --data good.jsonl --system bm24", 2, &["bm24", "hybrid(rrf)"]);
     refused(&env, "compare good --data good.jsonl --measure F1@3", 2, &["F1@3", "nDCG@10"]);
     refused(&env, "query good x --threads 0", 2, &["0"]);
+    refused(&env, "query good x --threads 1000000", 2, &["1024"]);
 }
 
 #[test]
