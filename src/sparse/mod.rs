@@ -37,6 +37,8 @@ mod stems;
 mod texts;
 mod weighting;
 #[cfg(test)]
+mod on_data;
+#[cfg(test)]
 mod testing;
 
 pub use analyzer::Analyzer;
