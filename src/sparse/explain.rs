@@ -5,7 +5,8 @@
 
 use super::guard::guard;
 use super::index::SparseIndex;
-use super::search::{TitleCursor, open_postings, with_model};
+use super::query::with_model;
+use super::search::{TitleCursor, open_postings};
 use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm};
 use crate::collection::Ordinal;
 use crate::error::Result;
@@ -47,8 +48,7 @@ impl SparseIndex {
                 }
                 let title_tf = TitleCursor::open(part, &term.places[number])?.map_or(0, |mut t| t.tf(place as u32));
                 let tf = postings.freq(at);
-                let score =
-                    with_model!(self, part, weighting, |model| model.add(place, tf, title_tf, term.weight));
+                let score = with_model!(self, part, weighting, |model| model.add(place, tf, title_tf, term.weight));
                 let tf = tf as f32 + title_extra * title_tf as f32;
                 let (df, idf, query_tf) = (term.df, term.idf, term.query_tf);
                 explained.push(TermScore { term: term.text, tf, df, idf, score, query_tf });

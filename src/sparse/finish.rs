@@ -145,7 +145,10 @@ fn write_norms(folder: &Path, parts: &[Part], passages: u64) -> Result<(u64, u64
             for (part, info) in infos {
                 let part = &parts[*part];
                 let own = &mut squares[part.base as usize..part.base as usize + part.passages];
-                let mut blocks = part.all.read_block_postings_from_terminfo(info, WithFreqs).map_err(|e| unreadable(&part.folder, e.into()))?;
+                let mut blocks = part
+                    .all
+                    .read_block_postings_from_terminfo(info, WithFreqs)
+                    .map_err(|e| unreadable(&part.folder, e.into()))?;
                 while blocks.block_len() > 0 {
                     for (doc, tf) in blocks.docs().iter().zip(blocks.freqs()) {
                         own[*doc as usize] += (log_tf(*tf) * idf).powi(2);
@@ -228,9 +231,15 @@ mod tests {
         assert_eq!(summary.passages, 40);
         assert_eq!(summary.tokens, terms.iter().map(Vec::len).sum::<usize>() as u64);
         assert_eq!(summary.terms, terms.iter().flatten().collect::<HashSet<_>>().len() as u64);
-        assert_eq!(summary.postings, terms.iter().map(|t| t.iter().collect::<HashSet<_>>().len()).sum::<usize>() as u64);
+        assert_eq!(
+            summary.postings,
+            terms.iter().map(|t| t.iter().collect::<HashSet<_>>().len()).sum::<usize>() as u64
+        );
         let stats = SparseIndex::open(folder.path()).unwrap().stats();
-        assert_eq!((stats.vocabulary, stats.postings, stats.tokens, stats.bytes), (summary.terms, summary.postings, summary.tokens, summary.bytes));
+        assert_eq!(
+            (stats.vocabulary, stats.postings, stats.tokens, stats.bytes),
+            (summary.terms, summary.postings, summary.tokens, summary.bytes)
+        );
         assert!((stats.average_length - summary.tokens as f64 / 40.0).abs() < 1e-12);
     }
 
@@ -247,7 +256,10 @@ mod tests {
                     if path.is_dir() {
                         folders.push(path);
                     } else {
-                        files.insert(path.strip_prefix(folder.path()).unwrap().to_path_buf(), fs_err::read(&path).unwrap());
+                        files.insert(
+                            path.strip_prefix(folder.path()).unwrap().to_path_buf(),
+                            fs_err::read(&path).unwrap(),
+                        );
                     }
                 }
             }

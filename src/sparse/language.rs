@@ -139,16 +139,36 @@ impl Language {
     }
 }
 
+type IsFunctionWord = Box<dyn FnMut(&str) -> bool>;
+
 /// Whether a lower-case word is a function word of the language; `None` where no list is at hand.
-fn function_words(language: Language) -> Option<Box<dyn FnMut(&str) -> bool>> {
+fn function_words(language: Language) -> Option<IsFunctionWord> {
     // The engine has no lists for these two; some of their most frequent words.
     let own: &[&str] = match language {
-        Language::Romanian => {
-            &["și", "în", "din", "este", "pe", "cu", "care", "sunt", "fost", "mai", "pentru", "prin", "după", "un", "o", "de", "la", "a", "al", "ale"]
-        }
-        Language::Turkish => {
-            &["ve", "bir", "bu", "için", "ile", "olarak", "olan", "daha", "çok", "sonra", "gibi", "kadar", "da", "de", "en", "ise", "değil", "tarafından"]
-        }
+        Language::Romanian => &[
+            "și", "în", "din", "este", "pe", "cu", "care", "sunt", "fost", "mai", "pentru", "prin", "după", "un", "o",
+            "de", "la", "a", "al", "ale",
+        ],
+        Language::Turkish => &[
+            "ve",
+            "bir",
+            "bu",
+            "için",
+            "ile",
+            "olarak",
+            "olan",
+            "daha",
+            "çok",
+            "sonra",
+            "gibi",
+            "kadar",
+            "da",
+            "de",
+            "en",
+            "ise",
+            "değil",
+            "tarafından",
+        ],
         _ => &[],
     };
     if !own.is_empty() {
@@ -182,12 +202,21 @@ mod tests {
             (Language::Portuguese, "A cidade fica na costa e é conhecida pelas suas praias e por um porto."),
             (Language::Dutch, "De stad ligt aan de rivier en is al eeuwen een centrum van de handel."),
             (Language::Swedish, "Staden ligger vid kusten och är känd för sin hamn och för att den är gammal."),
-            (Language::Danish, "Byen ligger ved kysten og er kendt for sin havn, som ikke er ret stor, og som blev bygget af ham."),
+            (
+                Language::Danish,
+                "Byen ligger ved kysten og er kendt for sin havn, som ikke er ret stor, og som blev bygget af ham.",
+            ),
             (Language::Finnish, "Kaupunki on meren rannalla, ja se on ollut siellä, missä me olemme, kun he tulivat."),
             (Language::Hungarian, "A város a folyó partján van, és ez az egyik legnagyobb, de nem a legszebb."),
             (Language::Russian, "Город стоит на реке, и он был известен как центр торговли в то время."),
-            (Language::Romanian, "Orașul este pe malul râului și a fost un centru pentru comerț în care sunt multe poduri."),
-            (Language::Turkish, "Şehir bir nehir üzerinde ve çok eski bir ticaret merkezi olarak bu bölge için önemlidir."),
+            (
+                Language::Romanian,
+                "Orașul este pe malul râului și a fost un centru pentru comerț în care sunt multe poduri.",
+            ),
+            (
+                Language::Turkish,
+                "Şehir bir nehir üzerinde ve çok eski bir ticaret merkezi olarak bu bölge için önemlidir.",
+            ),
             (Language::Greek, "Η πόλη βρίσκεται στην ακτή και είναι γνωστή για το λιμάνι της."),
             (Language::Arabic, "تقع المدينة على الساحل وهي معروفة بمينائها"),
             (Language::Tamil, "நகரம் கடற்கரையில் உள்ளது"),

@@ -28,18 +28,20 @@
 mod analyzer;
 mod explain;
 mod finish;
-mod guard;
+pub(crate) mod guard;
 mod index;
 mod language;
-mod part;
-mod search;
-mod stems;
-mod texts;
-mod weighting;
 #[cfg(test)]
 mod on_data;
+mod part;
+mod query;
+mod search;
+mod stems;
 #[cfg(test)]
 mod testing;
+mod texts;
+mod tokenizer;
+mod weighting;
 
 pub use analyzer::Analyzer;
 pub use explain::TermScore;

@@ -99,7 +99,9 @@ mod tests {
     fn a_sink_may_analyse_another_text() {
         let mut inner = None;
         Stems::with(Language::English, |stems| {
-            stems.term("cats", &mut |_| Stems::with(Language::German, |s| s.term("häuser", &mut |t| inner = Some(t.to_string()))));
+            stems.term("cats", &mut |_| {
+                Stems::with(Language::German, |s| s.term("häuser", &mut |t| inner = Some(t.to_string())))
+            });
         });
         assert_eq!(inner.as_deref(), Some("haus"));
     }

@@ -8,7 +8,18 @@ use tempfile::TempDir;
 
 /// Passages over a dozen words, so that terms repeat and scores tie; some have titles, some no words at all.
 pub(crate) fn passages(sizes: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Passage>> {
-    let word = prop::sample::select(vec!["red", "blue", "green", "stone", "river", "cloud", "대한민국", "한국", "rare", "moss"]);
+    let word = prop::sample::select(vec![
+        "red",
+        "blue",
+        "green",
+        "stone",
+        "river",
+        "cloud",
+        "대한민국",
+        "한국",
+        "rare",
+        "moss",
+    ]);
     let words = |most| prop::collection::vec(word.clone(), 0..most).prop_map(|words| words.join(" "));
     prop::collection::vec((words(3), words(12)), sizes).prop_map(|texts| {
         let passage = |(i, (title, text))| Passage::new(format!("p{i}"), title, text);
@@ -20,7 +31,7 @@ pub(crate) fn passages(sizes: std::ops::Range<usize>) -> impl Strategy<Value = V
 pub(crate) fn many(count: usize) -> Vec<Passage> {
     let passage = |i: usize| {
         let text = format!("common {} word{} word{}", "stone ".repeat(i % 4), i % 7, i % 31);
-        Passage::new(format!("p{i}"), if i % 5 == 0 { "Stone" } else { "" }, text)
+        Passage::new(format!("p{i}"), if i.is_multiple_of(5) { "Stone" } else { "" }, text)
     };
     (0..count).map(passage).collect()
 }
@@ -32,7 +43,8 @@ pub(crate) fn write(folder: &Path, passages: &[Passage], cuts: &[usize]) -> supe
     starts.sort_unstable();
     let ends = starts.iter().skip(1).copied().chain([passages.len()]);
     let parts = starts.iter().zip(ends).enumerate();
-    let parts = parts.map(|(n, (from, to))| write_part(folder, n, *from as u32, &passages[*from..to], &analyzer).unwrap());
+    let parts =
+        parts.map(|(n, (from, to))| write_part(folder, n, *from as u32, &passages[*from..to], &analyzer).unwrap());
     finish(folder, &analyzer, &parts.collect::<Vec<_>>()).unwrap()
 }
 

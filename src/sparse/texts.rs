@@ -40,9 +40,8 @@ pub(crate) fn write(folder: &Path, passages: &[Passage]) -> Result<()> {
 }
 
 fn write_names(path: &Path, passages: &[Passage]) -> Result<()> {
-    let names = || {
-        passages.iter().flat_map(|p| [p.id.as_str(), p.parent.as_ref().map_or("", |parent| parent.id.as_str())])
-    };
+    let names =
+        || passages.iter().flat_map(|p| [p.id.as_str(), p.parent.as_ref().map_or("", |parent| parent.id.as_str())]);
     let mut file = SealedWriter::create(path, NAMES_MAGIC, VERSION)?;
     let mut end = 0u32;
     file.write(&end.to_le_bytes())?;
@@ -161,7 +160,8 @@ impl Texts {
         let (blocks, table) = self.texts.payload().split_at(self.texts.fields()[2] as usize);
         let table = table.as_chunks::<ENTRY>().0;
         let first = |entry: &[u8; ENTRY]| u32_at(entry, 8).unwrap_or(u32::MAX) as usize;
-        let at = table.partition_point(|entry| first(entry) <= place).checked_sub(1).ok_or_else(|| refuse("no block"))?;
+        let at =
+            table.partition_point(|entry| first(entry) <= place).checked_sub(1).ok_or_else(|| refuse("no block"))?;
         let entry = &table[at];
         let from = u64_at(entry, 0);
         let to = table.get(at + 1).map_or(Some(blocks.len() as u64), |next| u64_at(next, 0));

@@ -20,7 +20,6 @@
 //! use parallax::sparse::{idf, Weighting};
 //! // 4 passages, 1 holds the term: ln(1 + 3.5 / 1.5) = 1.2040
 //! assert!((idf(4, 1) - 1.2040).abs() < 1e-4);
-//! // once in a passage of mean length, k1 = 1: 1 / (1 + 1) of it.
 //! assert_eq!("bm25(k1=1.2,b=.75)".parse::<Weighting>().unwrap().to_string(), "bm25(k1=1.2,b=0.75)");
 //! ```
 //!
@@ -238,8 +237,7 @@ mod tests {
         let model = Bm25 { lengths: &[4], norm: bm25_norm(1.2, 0.75, 5.0) };
         assert!((model.add(0, 2, 0, 1.0) - 2.0 / 3.02).abs() < 1e-6);
         // Title weight 3, once in the title and twice in all: tf 2 + 2 = 4; length 4 + 2·1 = 6.
-        let model =
-            Bm25Title { lengths: &[4], title_lengths: &[1], extra: 2.0, norm: bm25_norm(1.2, 0.75, 5.0) };
+        let model = Bm25Title { lengths: &[4], title_lengths: &[1], extra: 2.0, norm: bm25_norm(1.2, 0.75, 5.0) };
         assert!((model.add(0, 2, 1, 1.0) - 4.0 / (4.0 + 1.2 * (0.25 + 0.75 * 1.2))).abs() < 1e-6);
         assert_eq!(smart_idf(8, 8), 0.0);
         assert!((smart_idf(8, 2) - 4f64.ln()).abs() < 1e-12);
