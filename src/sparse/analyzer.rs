@@ -5,15 +5,22 @@
 //! | run | terms |
 //! |---|---|
 //! | letters and digits | the word, lower-cased; the possessive `'s` and stop words dropped; Snowball stem of the index's [`Language`] |
-//! | Hangul | character bigrams of the run, a run of one syllable as it is |
+//! | Hangul | the run's stem (its [particle](crate::text::particles) taken off): its syllable bigrams, the first one twice, or its one syllable; after a number also the number with the first syllable (`2차`) |
 //! | Han, Kana and other unspaced scripts | character bigrams, a run of one character as it is |
+//!
+//! The rules for Hangul were chosen on KorQuAD dev (961 passages) and looked at again with 30,000 Wikipedia passages
+//! beside them (the first 2,000 of the same questions), nDCG@10, BM25 with defaults: bigrams of whole runs .9480 /
+//! .9340; of stems .9513 / .9356; with numbers joined .9551 / .9378; and with the first bigram twice, since Korean words
+//! carry their meaning in front, .9588 / .9473. Whole stems as terms beside the bigrams of whole runs won less (.9561 /
+//! .9447) for a quarter more terms.
 //!
 //! Text is put in NFC first. A term longer than 255 bytes is cut there (and counted), as no engine keeps longer ones.
 //!
 //! ```
 //! use parallax::sparse::{Analyzer, Language};
 //! let analyzer = Analyzer::for_language(Language::English);
-//! assert_eq!(analyzer.terms("The cat's whiskers, 제2차 대전은"), ["cat", "whisker", "제", "2", "차", "대전", "전은"]);
+//! assert_eq!(analyzer.terms("The cat's whiskers"), ["cat", "whisker"]);
+//! assert_eq!(analyzer.terms("제2차 한국어는"), ["제", "2", "차", "2차", "한국", "국어", "한국"]);
 //! assert_eq!(Analyzer::from_name(&analyzer.name()).unwrap(), analyzer);
 //! ```
 //!
@@ -22,8 +29,8 @@
 
 use super::language::Language;
 use super::stems::Stems;
-use crate::error::{Error, Result};
-use crate::text::{nfc, scripts};
+use crate::error::{Error, ErrorKind, Result};
+use crate::text::{nfc, particles, scripts};
 use scripts::Script;
 
 /// Bytes a term may have.
@@ -58,7 +65,7 @@ impl Analyzer {
         let language = name.split_once('/').filter(|(chain, _)| *chain == CHAIN);
         let language = language.and_then(|(_, language)| Language::from_name(language));
         language.map(Analyzer::for_language).ok_or_else(|| {
-            Error::damaged("", format!("`{name}` is no analysis chain of this program"))
+            Error::new(ErrorKind::Damaged, format!("`{name}` is no analysis chain of this program"))
                 .hint("build the index anew with `--force`")
         })
     }
@@ -104,7 +111,21 @@ impl Analyzer {
                     }
                     stems.term(&lower, sink);
                 }
-                Script::Hangul | Script::Unspaced => {
+                Script::Hangul => {
+                    let stem = particles::strip(run.text);
+                    bigrams(stem, sink);
+                    let mut ends = stem.char_indices().map(|(at, c)| at + c.len_utf8());
+                    let (first, second) = (ends.next(), ends.next());
+                    if let Some(second) = second {
+                        sink(&stem[..second]);
+                    }
+                    let numbered = word_end.take() == Some(run.start) && lower.ends_with(|c: char| c.is_ascii_digit());
+                    if let Some(first) = first.filter(|first| numbered && lower.len() + first <= LONGEST) {
+                        lower.push_str(&stem[..first]);
+                        sink(&lower);
+                    }
+                }
+                Script::Unspaced => {
                     word_end = None;
                     bigrams(run.text, sink);
                 }
@@ -117,14 +138,13 @@ impl Analyzer {
 /// Overlapping pairs of characters; a single character as it is.
 fn bigrams(run: &str, sink: &mut impl FnMut(&str)) {
     let mut starts = run.char_indices().map(|(at, _)| at);
-    let mut first = starts.next().unwrap_or(0);
-    let Some(mut second) = starts.next() else { return sink(run) };
+    let (mut first, second) = (starts.next().unwrap_or(0), starts.next());
+    let Some(mut second) = second else { return sink(run) };
     for third in starts {
         sink(&run[first..third]);
         (first, second) = (second, third);
     }
     sink(&run[first..]);
-    debug_assert!(second > first);
 }
 
 #[cfg(test)]
@@ -150,7 +170,9 @@ mod tests {
 
     #[test]
     fn hangul_and_unspaced_scripts_give_bigrams() {
-        check("대한민국 차", &["대한", "한민", "민국", "차"]);
+        check("대한민국의 차", &["대한", "한민", "민국", "대한", "차"]);
+        check("물은 물에서", &["물", "물"]);
+        check("1990년대에 TV를", &["1990", "년대", "년대", "1990년", "tv", "를"]);
         check("東京タワー", &["東京", "京タ", "タワ", "ワー"]);
     }
 

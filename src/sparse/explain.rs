@@ -5,7 +5,8 @@
 
 use super::guard::guard;
 use super::index::SparseIndex;
-use super::search::{TitleCursor, open_postings, with_model};
+use super::query::with_model;
+use super::search::{TitleCursor, open_postings};
 use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm};
 use crate::collection::Ordinal;
 use crate::error::Result;

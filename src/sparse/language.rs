@@ -139,7 +139,6 @@ impl Language {
     }
 }
 
-/// Says of a lower-case word whether it is a function word.
 type IsFunctionWord = Box<dyn FnMut(&str) -> bool>;
 
 /// Whether a lower-case word is a function word of the language; `None` where no list is at hand.

@@ -28,15 +28,19 @@
 mod analyzer;
 mod explain;
 mod finish;
-mod guard;
+pub(crate) mod guard;
 mod index;
 mod language;
+#[cfg(test)]
+mod on_data;
 mod part;
+mod query;
 mod search;
 mod stems;
 #[cfg(test)]
 mod testing;
 mod texts;
+mod tokenizer;
 mod unindexed;
 mod weighting;
 

@@ -17,16 +17,17 @@ use super::analyzer::Analyzer;
 use super::finish::EngineFile;
 use super::guard::{damaged, guard};
 use super::texts::{self, Texts};
+use super::tokenizer::{ChainTokenizer, TermCounts};
 use crate::collection::Passage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{self, Mapped, Sealed, SealedWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tantivy::directory::RamDirectory;
 use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::store::Compressor;
-use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
+use tantivy::tokenizer::TokenizerManager;
 use tantivy::{Directory as _, Index, IndexSettings, InvertedIndexReader, SegmentReader, TantivyDocument};
 
 const LENGTHS_MAGIC: &[u8; 8] = b"PLXLENGT";
@@ -283,70 +284,4 @@ fn open_segment(folder: &Path) -> Result<SegmentReader> {
 /// An error of the engine while reading a part.
 pub(crate) fn unreadable(folder: &Path, cause: tantivy::TantivyError) -> Error {
     damaged(folder, "the postings cannot be read").because(cause)
-}
-
-/// Terms seen by the tokenizers of one field.
-#[derive(Clone, Default)]
-struct TermCounts {
-    terms: Arc<AtomicU64>,
-    truncated: Arc<AtomicU64>,
-}
-
-/// Our chain as the engine's tokenizer: analyses a text at once, then hands its terms over one by one.
-#[derive(Clone)]
-struct ChainTokenizer {
-    analyzer: Analyzer,
-    counts: TermCounts,
-    terms: String,
-    ends: Vec<usize>,
-}
-
-impl ChainTokenizer {
-    fn new(analyzer: Analyzer, counts: TermCounts) -> Self {
-        ChainTokenizer { analyzer, counts, terms: String::new(), ends: Vec::new() }
-    }
-}
-
-impl Tokenizer for ChainTokenizer {
-    type TokenStream<'a> = ChainStream<'a>;
-
-    fn token_stream<'a>(&'a mut self, text: &'a str) -> ChainStream<'a> {
-        let (terms, ends) = (&mut self.terms, &mut self.ends);
-        terms.clear();
-        ends.clear();
-        let truncated = self.analyzer.for_each_term(text, |term| {
-            terms.push_str(term);
-            ends.push(terms.len());
-        });
-        self.counts.terms.fetch_add(ends.len() as u64, Ordering::Relaxed);
-        self.counts.truncated.fetch_add(truncated, Ordering::Relaxed);
-        ChainStream { terms, ends, next: 0, token: Token::default() }
-    }
-}
-
-struct ChainStream<'a> {
-    terms: &'a str,
-    ends: &'a [usize],
-    next: usize,
-    token: Token,
-}
-
-impl TokenStream for ChainStream<'_> {
-    fn advance(&mut self) -> bool {
-        let Some(end) = self.ends.get(self.next) else { return false };
-        let start = self.next.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.token.text.clear();
-        self.token.text.push_str(&self.terms[start..*end]);
-        self.token.position = self.next;
-        self.next += 1;
-        true
-    }
-
-    fn token(&self) -> &Token {
-        &self.token
-    }
-
-    fn token_mut(&mut self) -> &mut Token {
-        &mut self.token
-    }
 }

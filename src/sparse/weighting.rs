@@ -20,7 +20,6 @@
 //! use parallax::sparse::{idf, Weighting};
 //! // 4 passages, 1 holds the term: ln(1 + 3.5 / 1.5) = 1.2040
 //! assert!((idf(4, 1) - 1.2040).abs() < 1e-4);
-//! // once in a passage of mean length, k1 = 1: 1 / (1 + 1) of it.
 //! assert_eq!("bm25(k1=1.2,b=.75)".parse::<Weighting>().unwrap().to_string(), "bm25(k1=1.2,b=0.75)");
 //! ```
 //!

@@ -1,0 +1,135 @@
+//! A query as its terms: counted, looked up in every part, weighted.
+//!
+//! A query's text and a weighting come in; its distinct terms go out in the order of their first occurrence, each with
+//! its document frequency over all parts, its weight, and where its postings stand. Every route to a score starts here
+//! and reads a part through `with_model`, so all of them add the same numbers in the same order.
+//!
+//! Cost: a look-up in each part's dictionary for each distinct term.
+
+use super::guard::damaged;
+use super::index::SparseIndex;
+use super::part::unreadable;
+use super::weighting::{Weighting, idf, log_tf, smart_idf};
+use crate::error::Result;
+use std::collections::HashMap;
+use tantivy::Term;
+use tantivy::postings::TermInfo;
+use tantivy::schema::Field;
+
+/// Where a term's postings stand in a part: in title and text, then in the title alone (only where the model asks).
+pub(crate) type Places = (Option<TermInfo>, Option<TermInfo>);
+
+/// A query's distinct term with what the collection says about it.
+pub(crate) struct QueryTerm {
+    pub(crate) text: String,
+    /// Occurrences in the query.
+    pub(crate) query_tf: u32,
+    /// Passages that hold it.
+    pub(crate) df: u64,
+    /// The formula's inverse document frequency.
+    pub(crate) idf: f64,
+    /// What [`Model::add`](super::weighting::Model::add) multiplies by.
+    pub(crate) weight: f32,
+    /// Where its postings stand in each part.
+    pub(crate) places: Vec<Places>,
+}
+
+/// Runs `$body` with `$model` bound to the weighting's view of a part.
+macro_rules! with_model {
+    ($index:expr, $part:expr, $weighting:expr, |$model:ident| $body:expr) => {{
+        let (lengths, title_lengths) = $part.lengths()?;
+        match *$weighting {
+            Weighting::Bm25 { k1, b, title_weight } if title_weight == 1.0 => {
+                let $model = Bm25 { lengths, norm: bm25_norm(k1, b, $index.average_length) };
+                $body
+            }
+            Weighting::Bm25 { k1, b, title_weight } => {
+                let extra = title_weight - 1.0;
+                let average = $index.average_length + f64::from(extra) * $index.average_title_length;
+                let $model = Bm25Title { lengths, title_lengths, extra, norm: bm25_norm(k1, b, average) };
+                $body
+            }
+            Weighting::TfIdf => {
+                let $model = Cosine { inverse_norms: $index.inverse_norms($part)? };
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_model;
+
+impl SparseIndex {
+    /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
+    pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
+        let mut order: HashMap<String, usize> = HashMap::new();
+        let mut counts: Vec<(String, u32)> = Vec::new();
+        self.analyzer().for_each_term(text, |term| match order.get(term) {
+            Some(at) => counts[*at].1 += 1,
+            None => {
+                order.insert(term.to_string(), counts.len());
+                counts.push((term.to_string(), 1));
+            }
+        });
+        let titles = matches!(weighting, Weighting::Bm25 { title_weight, .. } if *title_weight != 1.0);
+        let passages = self.len() as u64;
+        let mut terms = Vec::with_capacity(counts.len());
+        for (text, query_tf) in counts {
+            let term = Term::from_field_text(Field::from_field_id(0), &text);
+            let mut places = Vec::with_capacity(self.parts.len());
+            let mut df = 0;
+            for part in &self.parts {
+                let failed = |e: std::io::Error| unreadable(&part.folder, e.into());
+                let all = part.all.get_term_info(&term).map_err(failed)?;
+                let title =
+                    if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
+                if all.as_ref().is_some_and(|info| info.doc_freq as usize > part.passages) {
+                    return Err(damaged(&part.folder, format!("`{text}` is in more passages than there are")));
+                }
+                df += all.as_ref().map_or(0, |info| u64::from(info.doc_freq));
+                places.push((all, title));
+            }
+            if df > 0 {
+                let idf = match weighting {
+                    Weighting::Bm25 { .. } => idf(passages, df),
+                    Weighting::TfIdf => smart_idf(passages, df),
+                };
+                terms.push(QueryTerm { text, query_tf, df, idf, weight: 0.0, places });
+            }
+        }
+        weigh(&mut terms, weighting);
+        Ok(terms)
+    }
+}
+
+/// Sets each term's weight: `qtf · idf` for BM25; for TF-IDF the query vector's unit component times `idf`.
+fn weigh(terms: &mut [QueryTerm], weighting: &Weighting) {
+    let component = |term: &QueryTerm| log_tf(term.query_tf) * term.idf;
+    let norm = terms.iter().map(|term| component(term).powi(2)).sum::<f64>().sqrt();
+    for term in terms {
+        term.weight = match weighting {
+            Weighting::Bm25 { .. } => (f64::from(term.query_tf) * term.idf) as f32,
+            Weighting::TfIdf if norm > 0.0 => (component(term) / norm * term.idf) as f32,
+            Weighting::TfIdf => 0.0,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{index, many};
+    use super::*;
+
+    #[test]
+    fn terms_are_counted_in_order_and_weighted_over_all_parts() {
+        let (_folder, index) = index(&many(14), &[5]);
+        let terms = index.query_terms("word3 unseen the Stones word3", &Weighting::default()).unwrap();
+        let seen: Vec<_> = terms.iter().map(|t| (t.text.as_str(), t.query_tf, t.df)).collect();
+        // `wordM` is i mod 7 and i mod 31: word3 stands in 3, 10; a stone in all but 4, 8, 12 (0 has it in its title).
+        assert_eq!(seen, [("word3", 2, 2), ("stone", 1, 11)]);
+        assert!((f64::from(terms[0].weight) - 2.0 * idf(14, 2)).abs() < 1e-6);
+        // TF-IDF: the query's vector has length 1, and each weight one more idf.
+        let terms = index.query_terms("word3 stone word3", &Weighting::TfIdf).unwrap();
+        let norm: f64 = terms.iter().map(|t| (f64::from(t.weight) / t.idf).powi(2)).sum();
+        assert!((norm - 1.0).abs() < 1e-6);
+    }
+}
