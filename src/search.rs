@@ -162,16 +162,13 @@ impl Searcher {
         let question = text::nfc(question);
         self.check(request)?;
         let vector = || self.encode(&[&question], request).map(|rows| rows.map(|rows| rows.row(0).to_vec()));
+        let depth = self.depth(request);
         match request.mode {
-            Mode::Sparse => self.join(&question, self.sparse_side(&question, request)?, None, request),
-            Mode::Dense => {
-                let vector = vector()?;
-                self.join(&question, Ranking::default(), vector.as_deref(), request)
-            }
             Mode::Hybrid => {
-                let (sparse, vector) = rayon::join(|| self.sparse_side(&question, request), vector);
-                self.join(&question, sparse?, vector?.as_deref(), request)
+                let (sparse, vector) = rayon::join(|| self.sparse_side(&question, request, depth), vector);
+                self.answer(&question, Some(sparse?), vector?.as_deref(), request)
             }
+            Mode::Sparse | Mode::Dense => self.answer(&question, None, vector()?.as_deref(), request),
         }
     }
 
@@ -194,11 +191,7 @@ impl Searcher {
                 .par_iter()
                 .enumerate()
                 .map(|(i, text)| {
-                    let sparse = match request.mode {
-                        Mode::Dense => Ranking::default(),
-                        Mode::Sparse | Mode::Hybrid => self.sparse_side(text, request)?,
-                    };
-                    let ranked = self.join(text, sparse, rows.as_ref().map(|rows| rows.row(i)), request);
+                    let ranked = self.answer(text, None, rows.as_ref().map(|rows| rows.row(i)), request);
                     progress.advance(Stage::Searching, 1);
                     ranked
                 })
@@ -261,8 +254,34 @@ impl Searcher {
         encoder.encode(questions, Role::Query).map(Some)
     }
 
-    fn sparse_side(&self, question: &str, request: &SearchRequest) -> Result<Ranking<Ordinal>> {
-        self.index.sparse().search(question, &request.weighting, self.depth(request))
+    fn sparse_side(&self, question: &str, request: &SearchRequest, depth: usize) -> Result<Ranking<Ordinal>> {
+        match request.mode {
+            Mode::Dense => Ok(Ranking::default()),
+            Mode::Sparse | Mode::Hybrid => self.index.sparse().search(question, &request.weighting, depth),
+        }
+    }
+
+    /// Searches both sides and joins them; where chunks rolled up to fewer than `k` passages, looks deeper.
+    fn answer(
+        &self,
+        question: &str,
+        mut sparse: Option<Ranking<Ordinal>>,
+        row: Option<&[f32]>,
+        request: &SearchRequest,
+    ) -> Result<Ranked> {
+        let mut depth = self.depth(request);
+        loop {
+            let found = match sparse.take() {
+                Some(found) => found,
+                None => self.sparse_side(question, request, depth)?,
+            };
+            let ranked = self.join(question, found, row, request, depth)?;
+            let offered = ranked.sparse.len().max(ranked.dense.len());
+            if !self.is_chunked() || ranked.ranking.len() >= request.k || offered < depth || depth >= self.index.len() {
+                return Ok(ranked);
+            }
+            depth = (2 * depth).min(self.index.len());
+        }
     }
 
     fn dense_side(&self) -> Result<&DenseIndex> {
@@ -276,8 +295,8 @@ impl Searcher {
         sparse: Ranking<Ordinal>,
         row: Option<&[f32]>,
         request: &SearchRequest,
+        depth: usize,
     ) -> Result<Ranked> {
-        let depth = self.depth(request);
         let found = match row {
             None => Ranking::default(),
             Some(row) => self.dense_side()?.search(row, depth, request.how)?,

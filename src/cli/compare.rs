@@ -167,6 +167,9 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String
         for system in &comparison.systems {
             let mut row = vec![system.name.clone()];
             row.extend(columns.iter().map(|m| {
+                if system.evaluation.count(*m) == 0 {
+                    return "–".to_string();
+                }
                 let mean = system.evaluation.mean(*m);
                 let cell = format!("{mean:.4}");
                 if mean == best[*m] && comparison.systems.len() > 1 { bold(&cell) } else { cell }

@@ -10,7 +10,7 @@ use parallax::compare::{CompareOptions, System, compare as measure};
 use parallax::dense::SearchHow;
 use parallax::index::{BuildOptions, Index, build};
 use parallax::search::{Hit, Part};
-use parallax::{Mode, Result, SearchRequest, Searcher};
+use parallax::{Error, Mode, Result, SearchRequest, Searcher};
 
 /// Run the main job on the bundled collection.
 ///
@@ -39,6 +39,17 @@ pub(super) fn collection() -> [Source; 2] {
 pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let folder = global.indexes.join("demo");
     let [train, dev] = collection();
+    // Only its own index is replaced without being asked.
+    if folder.join("CURRENT").exists()
+        && Index::open(&folder)
+            .is_ok_and(|index| index.manifest().collection.sources != ["corpus/train.json", "corpus/dev.json"])
+    {
+        return Err(Error::usage(format!(
+            "`{}` is an index of yours, and the demo would replace it",
+            folder.display()
+        ))
+        .hint("run the demo with another `--indexes DIR`"));
+    }
     let options = BuildOptions {
         sources: vec![train, dev.clone()],
         force: true,

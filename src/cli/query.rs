@@ -89,6 +89,9 @@ impl Asked<'_> {
             return self.trec(queries, ranked, ui);
         }
         for (query, ranked) in queries.iter().zip(ranked) {
+            if self.request.mode != Mode::Sparse && ranked.dense.values().all(|part| part.rank.is_none()) {
+                ui.warn(&format!("the encoder knows no word of question `{}`", safe(query.id.as_str())));
+            }
             let hits = self.searcher.hits(ranked)?;
             match format {
                 Format::Json => ui.data(&self.json(query, &hits)?)?,

@@ -91,6 +91,12 @@ pub fn compare(
         return Err(Error::bad_input("no query of the data set has a judgment, so there is nothing to measure")
             .hint("judgments come from `qrels/*.tsv` of a BEIR folder, from SQuAD files, or from `--qrels FILE`"));
     }
+    let gold: BTreeSet<&PassageId> = set.qrels.iter().flat_map(|(query, _)| set.qrels.relevant(query)).collect();
+    let missing_gold = missing_gold(searcher, &gold)?;
+    if missing_gold == gold.len() && !gold.is_empty() {
+        let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
+        return Err(Error::bad_input(message).hint("was the index built from another collection?"));
+    }
     let k = options.measures.iter().map(|measure| measure.cutoff().unwrap_or(0)).max().unwrap_or(0).max(100);
     let mut asked = Vec::new();
     for system in &options.systems {
@@ -117,7 +123,7 @@ pub fn compare(
         queries: set.queries.len(),
         judged: set.qrels.iter().filter(|(_, judgments)| !judgments.is_empty()).count(),
         with_answers: judged.iter().filter(|query| has_answers(query)).count(),
-        missing_gold: missing_gold(searcher, set)?,
+        missing_gold,
         ann_recall: if uses_dense { Some(ann_recall(searcher, &judged, progress)?) } else { None },
     })
 }
@@ -144,8 +150,7 @@ fn has_answers(query: &Query) -> bool {
     !query.impossible && !query.answers.is_empty()
 }
 
-fn missing_gold(searcher: &Searcher, set: &QuerySet) -> Result<usize> {
-    let gold: BTreeSet<&PassageId> = set.qrels.iter().flat_map(|(query, _)| set.qrels.relevant(query)).collect();
+fn missing_gold(searcher: &Searcher, gold: &BTreeSet<&PassageId>) -> Result<usize> {
     let mut missing = 0;
     for passage in gold {
         missing += usize::from(first_ordinal(searcher, passage)?.is_none());

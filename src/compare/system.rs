@@ -32,6 +32,8 @@ pub enum System {
         name: String,
         /// Its rankings.
         run: Run,
+        /// Where they were read from.
+        path: String,
     },
 }
 
@@ -50,7 +52,17 @@ impl System {
             };
             c == ',' && depth == 0
         });
-        let systems: Vec<System> = pieces.map(|piece| System::parse(piece.trim())).collect::<Result<_>>()?;
+        let mut systems: Vec<System> = pieces.map(|piece| System::parse(piece.trim())).collect::<Result<_>>()?;
+        // Two tools may write the same tag; then the file tells their runs apart.
+        let names: Vec<String> = systems.iter().map(|system| system.name().to_string()).collect();
+        for system in &mut systems {
+            if let System::File { name, run, path } = system
+                && names.iter().filter(|other| *other == name).count() > 1
+            {
+                *name = format!("run:{path}");
+                run.name.clone_from(name);
+            }
+        }
         for (i, system) in systems.iter().enumerate() {
             if systems[..i].iter().any(|earlier| earlier.name() == system.name()) {
                 return Err(Error::usage(format!("system `{}` is named twice", system.name())));
@@ -62,7 +74,7 @@ impl System {
     fn parse(text: &str) -> Result<System> {
         if let Some(path) = text.strip_prefix("run:") {
             let run = read::run(&Source::new(path), None)?;
-            return Ok(System::File { name: run.name.clone(), run });
+            return Ok(System::File { name: run.name.clone(), run, path: path.to_string() });
         }
         let refuse = |why: String| Error::usage(format!("`{text}` is no system: {why}")).hint(KNOWN);
         let (head, settings) = match text.split_once('(') {

@@ -97,7 +97,8 @@ pub fn fuse(candidates: &[Candidate], fusion: &Fusion) -> Ranking<Ordinal> {
         Fusion::Convex { weight, normalizer } => {
             let sparse = normalizer.apply(&sparse, 0.0);
             let dense = normalizer.apply(&dense, -1.0);
-            sparse.iter().zip(&dense).map(|(s, d)| (1.0 - weight) * s + weight * d).collect()
+            // The last term only orders equal sums: by the dense side rather than by place in the collection.
+            sparse.iter().zip(&dense).map(|(s, d)| (1.0 - weight) * s + weight * d + 1e-12 * d).collect()
         }
         Fusion::Rrf { k } => {
             let mut joined = vec![0.0; candidates.len()];

@@ -132,7 +132,7 @@ pub fn build(folder: &Path, options: &BuildOptions, progress: &dyn Progress) -> 
     let question_encoder = open_choice(options.question_encoder.as_ref())?;
     agree(encoder.as_deref(), question_encoder.as_deref())?;
     storage::create_folder(folder)?;
-    let _lock = WriteLock::take(folder)?;
+    let lock = WriteLock::take(folder)?;
     let number = clean_leftovers(folder)? + 1;
     let generation = folder.join(format!("gen-{number}"));
     let site = Site { generation: &generation, options, encoder: encoder.as_deref(), progress };
@@ -142,6 +142,12 @@ pub fn build(folder: &Path, options: &BuildOptions, progress: &dyn Progress) -> 
         Err(error) => {
             // What is left behind after a kill is cleaned by the next build; after an error, at once.
             let _ = fs_err::remove_dir_all(&generation);
+            if !folder.join("CURRENT").exists() {
+                // A first build that failed leaves no trace: what is left of the folder is the lock.
+                drop(lock);
+                let _ = fs_err::remove_file(folder.join(".lock"));
+                let _ = fs_err::remove_dir(folder);
+            }
             Err(error)
         }
     }
