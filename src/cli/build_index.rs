@@ -152,6 +152,12 @@ pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
         }
         ui.note(&format!("{:<12}{}: {}", "fusion", manifest.fusion.fusion, manifest.fusion.found_by));
         if let Some([sparse, dense, fused]) = manifest.fusion.reciprocal_ranks {
+            if dense < sparse / 2.0 {
+                ui.warn(&format!(
+                    "the encoder knows this collection poorly (mean reciprocal rank {dense:.2}, sparse {sparse:.2}); \
+                     one that knows its language may serve it better: `--encoder DIR`"
+                ));
+            }
             ui.detail(&format!(
                 "{:<12}mean reciprocal rank: sparse {sparse:.3}, dense {dense:.3}, fused {fused:.3}",
                 ""

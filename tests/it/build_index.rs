@@ -94,6 +94,13 @@ fn chunks_roll_up_to_the_passage_they_were_cut_from() {
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), ids.len(), "{ids:?}");
+    // However many chunks stand for one passage, k asks for passages.
+    for mode in ["sparse", "dense", "hybrid"] {
+        let answer = env.ok(&format!("query cut the --json -k 60 --mode {mode}"));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let hits = answer["hits"].as_array().unwrap().len();
+        assert!(hits == 60 || mode == "sparse", "{mode}: {hits}");
+    }
     // Judgments name whole passages; chunks must still be found by them.
     let report = env.run_words(&["compare", "cut", "--data", dev.to_str().unwrap(), "--system", "bm25", "--json", "-"]);
     let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
@@ -199,7 +206,7 @@ fn bad_records_are_skipped_only_when_asked_and_then_recorded() {
     let refused = env.run("build-index bad.jsonl --name bad");
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("bad.jsonl:4"), "{}", refused.stderr);
-    assert!(!env.path("indexes/bad/CURRENT").exists());
+    assert!(!env.path("indexes/bad").exists(), "a first build that fails leaves no trace");
     env.ok("build-index bad.jsonl --name bad --on-bad-line skip");
     let found = manifest(&env, "bad");
     assert_eq!(found["collection"]["passages"], 4);

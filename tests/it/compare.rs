@@ -52,6 +52,29 @@ fn a_run_file_measures_as_the_system_that_wrote_it() {
 }
 
 #[test]
+fn runs_of_one_tag_are_told_apart_by_their_files() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    report(&env, &["compare", "b", "--data", &dev, "--system", "bm25", "--runs", "runs"]);
+    std::fs::copy(env.path("runs/bm25.trec"), env.path("runs/twin.trec")).unwrap();
+    let systems = "bm25,run:runs/bm25.trec,run:runs/twin.trec";
+    let found = report(&env, &["compare", "b", "--data", &dev, "--system", systems]);
+    let names: Vec<&str> = found["systems"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bm25", "run:runs/bm25.trec", "run:runs/twin.trec"]);
+}
+
+#[test]
+fn a_data_set_of_another_collection_is_refused() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    env.write("other.jsonl", "{\"_id\": \"a\", \"text\": \"alpha\"}\n");
+    env.ok("build-index other.jsonl --name other");
+    let refused = env.run_words(&["compare", "other", "--data", &dev]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("another collection"), "{}", refused.stderr);
+}
+
+#[test]
 fn queries_and_qrels_apart_measure_as_one_data_set() {
     let env = TestEnv::new();
     let dev = bundled(&env);

@@ -14,4 +14,9 @@ fn the_demo_needs_nothing_but_the_binary() {
     env.ok("demo -q");
     assert!(env.ok("check demo --deep").contains("every byte"));
     assert!(env.ok("info demo").contains("builtin"));
+    // An index of the user's own that is called `demo` is left alone.
+    env.write("mine.jsonl", "{\"_id\": \"a\", \"text\": \"alpha\"}\n");
+    env.ok("build-index mine.jsonl --name demo --force");
+    assert_eq!(env.run("demo").code, 2);
+    assert!(env.ok("query demo alpha --json").contains("\"a\""));
 }
