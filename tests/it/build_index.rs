@@ -215,6 +215,56 @@ fn bad_records_are_skipped_only_when_asked_and_then_recorded() {
 }
 
 #[test]
+fn a_second_tower_encodes_questions_and_must_fit_the_first() {
+    let env = TestEnv::new();
+    beir(&env);
+    let bert = repository("tests/fixtures/encoders/bert");
+    let bert = bert.to_str().unwrap();
+    env.ok(&format!("build-index data --name towers --encoder {bert} --question-encoder {bert}"));
+    let found = manifest(&env, "towers");
+    assert_eq!(found["dense"]["question_encoder"]["fingerprint"], found["dense"]["passage_encoder"]["fingerprint"]);
+    assert!(env.ok("query towers moon --json --mode dense").contains("\"dense\""));
+    let refused = env.run(&format!("build-index data --name other --encoder {bert} --question-encoder builtin"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("dimension 256") && refused.stderr.contains("dimension 16"), "{}", refused.stderr);
+}
+
+#[test]
+fn both_graph_builders_find_the_same_nearest_passages() {
+    let env = TestEnv::new();
+    let dev = repository("corpus/dev.json");
+    let answers = ["parallax", "hnsw-rs"].map(|builder| {
+        env.ok(&format!("build-index {} --name g --force --graph-builder {builder}", dev.display()));
+        assert_eq!(manifest(&env, "g")["dense"]["graph"]["builder"], builder);
+        assert!(manifest(&env, "g")["dense"]["graph"]["ann_recall_at_10"].as_f64().unwrap() >= 0.98);
+        env.ok("query g volcano --mode dense --json")
+    });
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_build_leaves_the_old_index_and_says_so() {
+    let env = TestEnv::new();
+    beir(&env);
+    env.ok("build-index data --name i");
+    // A pipe that never ends: the build waits for passages when it is interrupted.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_parallax"))
+        .args(["build-index", "-", "--name", "i", "--force", "-q"])
+        .current_dir(env.path("."))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    // The reader sees the end of its input and the wish to stop.
+    drop(child.stdin.take());
+    assert!(!child.wait().unwrap().success());
+    assert!(env.ok("query i moon --json").contains("Moon"));
+}
+
+#[test]
 fn the_sparse_side_alone_needs_no_encoder() {
     let env = TestEnv::new();
     beir(&env);
