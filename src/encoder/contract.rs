@@ -108,6 +108,16 @@ pub struct EncoderCard {
     pub max_tokens: Option<usize>,
 }
 
+impl EncoderCard {
+    /// What is put before each text of a role, usually empty.
+    pub fn prompt(&self, role: Role) -> &str {
+        match role {
+            Role::Query => &self.query_prompt,
+            Role::Passage => &self.passage_prompt,
+        }
+    }
+}
+
 /// Turns texts into rows. Opening one is [`encoder::open`](super::open).
 pub trait Encoder: Send + Sync {
     /// What it is.

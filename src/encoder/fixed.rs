@@ -171,10 +171,7 @@ impl Encoder for FixedEncoder {
     }
 
     fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings> {
-        let prompt = match role {
-            Role::Query => &self.card.query_prompt,
-            Role::Passage => &self.card.passage_prompt,
-        };
+        let prompt = self.card.prompt(role);
         let dimension = self.card.dimension;
         let mut values = vec![0.0; texts.len() * dimension];
         let tasks = values.par_chunks_mut(TEXTS_A_TASK * dimension).zip(texts.par_chunks(TEXTS_A_TASK));

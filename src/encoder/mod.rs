@@ -218,10 +218,7 @@ impl Encoder for Transformer {
     }
 
     fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings> {
-        let prompt = match role {
-            Role::Query => &self.card.query_prompt,
-            Role::Passage => &self.card.passage_prompt,
-        };
+        let prompt = self.card.prompt(role);
         let cut = |text: &&str| self.tokenizer.tokens(prompt, text, self.max_tokens);
         let tokens: Vec<Vec<u32>> = texts.par_iter().map(cut).collect::<Result<_>>()?;
         let d = self.card.dimension;
