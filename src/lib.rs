@@ -26,7 +26,7 @@
 //! | 3 shelves | [`index`] | one folder, both sides, one manifest |
 //! | 2 wings | [`sparse`], [`dense`], [`train`] | postings; rows and graph; distillation. None knows another |
 //! | 1 tools | [`encoder`], [`fusion`], [`eval`] | texts in, vectors out; pure arithmetic |
-//! | 0 ground | [`collection`], [`text`], [`kernel`], [`storage`], [`progress`], [`error`] | the words everyone speaks |
+//! | 0 ground | [`collection`], [`text`], [`kernel`], [`storage`], [`random`], [`progress`], [`error`] | the words everyone speaks |
 //!
 //! # How things flow
 //!
@@ -71,6 +71,7 @@ pub mod fusion;
 pub mod index;
 pub mod kernel;
 pub mod progress;
+pub mod random;
 pub mod search;
 pub mod sparse;
 pub mod storage;

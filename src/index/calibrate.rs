@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::fusion::{Candidate, Fusion, Normalizer, fuse};
 use crate::kernel;
 use crate::progress::{Progress, Stage};
+use crate::random::Random;
 use crate::sparse::{SparseIndex, Weighting};
 use crate::text::words;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -82,7 +83,7 @@ struct PseudoQuery {
 type Contest = Vec<Candidate>;
 
 fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
-    let mut random = Random(seed ^ 0x70_61_72_61_6c_6c_61_78);
+    let mut random = Random::new(seed ^ 0x70_61_72_61_6c_6c_61_78);
     let mut order: Vec<u32> = (0..sparse.len() as u32).collect();
     let wanted = PSEUDO_QUERIES.min(order.len());
     let mut questions = Vec::with_capacity(wanted);
@@ -246,30 +247,12 @@ fn within_one_error(best: &[f64], other: &[f64]) -> bool {
 
 /// 95 % percentile interval of the mean, 2,000 resamples.
 fn bootstrap_interval(values: &[f64], seed: u64) -> [f64; 2] {
-    let mut random = Random(seed ^ 0x62_6f_6f_74);
+    let mut random = Random::new(seed ^ 0x62_6f_6f_74);
     let mut means: Vec<f64> = (0..2_000)
         .map(|_| (0..values.len()).map(|_| values[random.below(values.len())]).sum::<f64>() / values.len() as f64)
         .collect();
     means.sort_unstable_by(f64::total_cmp);
     [means[50], means[1949]]
-}
-
-/// SplitMix64 (Steele, Lea & Flood, 2014): small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`, by the multiply-shift method.
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]

@@ -3,4 +3,5 @@
 //! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's.
 
 pub mod distill;
+pub mod tower;
 pub mod vocabulary;

@@ -4,13 +4,14 @@ use crate::support::repository;
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor, lowest first. A room may use rooms of lower floors, and its own.
-const FLOORS: [&[&str]; 6] = [
-    &["error", "progress", "storage", "text", "kernel", "collection"],
+const FLOORS: [&[&str]; 7] = [
+    &["error", "progress", "random", "storage", "text", "kernel", "collection"],
     &["encoder", "fusion", "eval"],
     &["sparse", "dense", "train"],
     &["index"],
     &["search"],
-    &["compare"],
+    &["compare", "mining"],
+    &["learn"],
 ];
 
 /// Foreign crates and the only rooms that may name them.

@@ -1,0 +1,69 @@
+//! What a dual encoder learns from: a query, passages that answer it, and passages that only look as if they did.
+//!
+//! Mining gives [`TrainingExample`]s and training takes them, through files. The own format is one JSON line an
+//! example and carries where each negative came from ([`Provenance`]); the formats of other tools carry less.
+
+use super::{PassageId, Query};
+
+/// One query with its positives and hard negatives. Text is NFC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingExample {
+    /// The query, with its answers where they are known.
+    pub query: Query,
+    /// Passages that answer it; at least one.
+    pub positives: Vec<ExamplePassage>,
+    /// Hard negatives, hardest first; may be empty, training then has in-batch negatives only.
+    pub negatives: Vec<ExamplePassage>,
+}
+
+/// A passage of an example, with its words: examples stand alone, without the index they were mined from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExamplePassage {
+    /// Its id; formats that carry none get `sha256:` and the first 16 hex digits of title, line feed and text.
+    pub id: PassageId,
+    /// Title of its article; empty where there is none.
+    pub title: String,
+    /// Its words.
+    pub text: String,
+    /// Where it came from; `None` for positives and for examples of other tools.
+    pub provenance: Option<Provenance>,
+}
+
+/// Why a passage stands among the negatives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// What offered it: `sparse`, `dense`, `hybrid`, `sparse-only`, `dense-only`, `random`.
+    pub source: String,
+    /// 1-based rank among all that source offered, before filters.
+    pub rank: Option<usize>,
+    /// Rank from 1 and raw score on the sparse side.
+    pub sparse: Option<SideScore>,
+    /// Rank from 1 and raw score on the dense side.
+    pub dense: Option<SideScore>,
+    /// An encoder's or teacher's own score of the pair, where one was asked.
+    pub teacher: Option<f64>,
+    /// What the filters said: `negative`, or `ambiguous` and `positive` where a re-score relabelled it.
+    pub verdict: String,
+    /// Why, in a few words; empty for plain negatives.
+    pub reason: String,
+}
+
+/// A passage's place on one side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SideScore {
+    /// 1-based rank; `None` beyond the depth that was searched.
+    pub rank: Option<usize>,
+    /// Raw score, higher is better.
+    pub score: f64,
+}
+
+impl ExamplePassage {
+    /// Title and text as one string, joined by a space, as both sides index it.
+    pub fn full_text(&self) -> String {
+        match (self.title.is_empty(), self.text.is_empty()) {
+            (true, _) => self.text.clone(),
+            (_, true) => self.title.clone(),
+            _ => format!("{} {}", self.title, self.text),
+        }
+    }
+}

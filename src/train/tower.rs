@@ -1,0 +1,88 @@
+//! What is trained: a tower turns packed token ids into rows, differentiably in its weights.
+//!
+//! Two families implement it: [`super::fixed`] (a mean of token rows) and [`super::bert`] (a transformer). The trainer
+//! knows only this. Weights are handed into [`Tower::forward`] instead of being read from the tower, so that the
+//! first pass of GradCache can run on detached tensors, which build no graph, and the second on the variables.
+
+use crate::collection::examples::ExamplePassage;
+use crate::encoder::contract::{Role, Similarity};
+use crate::error::Result;
+use candle_core::{Device, Tensor, Var};
+use std::path::Path;
+
+/// Token ids of some texts, one text after the other without padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// All ids, `[T]`, T the sum of the lengths.
+    pub ids: Vec<u32>,
+    /// Where each text begins in `ids`, and the end: `n + 1` offsets, the first 0, the last T.
+    pub offsets: Vec<usize>,
+}
+
+impl Packed {
+    /// Packs texts in their order.
+    pub fn of<'a>(texts: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let mut packed = Packed { ids: Vec::new(), offsets: vec![0] };
+        for text in texts {
+            packed.ids.extend_from_slice(text);
+            packed.offsets.push(packed.ids.len());
+        }
+        packed
+    }
+
+    /// Number of texts `n`.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One weight tensor of a tower.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name in the model's weights file.
+    pub name: String,
+    /// The f32 master value.
+    pub var: Var,
+    /// Whether weight decay applies: matrices yes; biases, LayerNorm and token rows no.
+    pub decays: bool,
+    /// Whether a gradient is expected; pooler weights that sentence vectors do not use are carried along, untrained.
+    pub trained: bool,
+}
+
+/// A tower that can be trained.
+pub trait Tower: Send + Sync {
+    /// Its weights, in a fixed order.
+    fn parameters(&self) -> &[Parameter];
+
+    /// Where its weights are.
+    fn device(&self) -> &Device;
+
+    /// Components a row.
+    fn dimension(&self) -> usize;
+
+    /// How the folder it came from compares rows.
+    fn similarity(&self) -> Similarity;
+
+    /// A text's ids, prompt and special tokens included, cut to the length this tower takes.
+    fn tokens(&self, text: &str, role: Role) -> Result<Vec<u32>>;
+
+    /// Rows `[n, d]` before any normalisation that cosine similarity asks for (the loss does that).
+    ///
+    /// `weights` are the parameters' values in their order: variables to build a graph, detached tensors not to.
+    /// `dropout` is the seed of this call's dropout masks; `None` switches dropout off. The same seed gives the same
+    /// masks, which is what lets GradCache replay a pass.
+    fn forward(&self, weights: &[Tensor], texts: &Packed, dropout: Option<u64>) -> Result<Tensor>;
+
+    /// Writes a sentence-transformers folder with the present weights; the folder opens as an encoder.
+    fn write(&self, folder: &Path, similarity: Similarity) -> Result<()>;
+}
+
+/// The text a passage of an example is encoded as: as `build-index` does by default.
+pub fn passage_text(passage: &ExamplePassage) -> String {
+    passage.full_text()
+}
