@@ -7,6 +7,7 @@
 use crate::collection::examples::ExamplePassage;
 use crate::encoder::contract::{Role, Similarity};
 use crate::error::Result;
+use crate::random::mix;
 use candle_core::{Device, Tensor, Var};
 use std::path::Path;
 
@@ -54,6 +55,22 @@ pub struct Parameter {
     pub trained: bool,
 }
 
+/// Which dropout masks a forward pass uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropout {
+    /// Differs by training step and by the role of the texts.
+    pub seed: u64,
+    /// Position in the step's whole batch of the first text of this call; a later chunk starts further on.
+    pub first_text: usize,
+}
+
+impl Dropout {
+    /// The seed from which all masks of text `text` of this call (0 is its first) are drawn.
+    pub fn text_seed(&self, text: usize) -> u64 {
+        mix(self.seed ^ mix((self.first_text + text) as u64))
+    }
+}
+
 /// A tower that can be trained.
 pub trait Tower: Send + Sync {
     /// Its weights, in a fixed order.
@@ -74,9 +91,17 @@ pub trait Tower: Send + Sync {
     /// Rows `[n, d]` before any normalisation that cosine similarity asks for (the loss does that).
     ///
     /// `weights` are the parameters' values in their order: variables to build a graph, detached tensors not to.
-    /// `dropout` is the seed of this call's dropout masks; `None` switches dropout off. The same seed gives the same
-    /// masks, which is what lets GradCache replay a pass.
-    fn forward(&self, weights: &[Tensor], texts: &Packed, dropout: Option<u64>) -> Result<Tensor>;
+    /// `dropout` says which masks this call uses; `None` switches dropout off. The masks of a text follow from
+    /// [`Dropout::text_seed`] alone, never from which texts share its call: that is what lets GradCache replay a pass
+    /// and what makes the size of its chunks of no consequence.
+    fn forward(&self, weights: &[Tensor], texts: &Packed, dropout: Option<Dropout>) -> Result<Tensor>;
+
+    /// Bytes that one forward and backward pass over `tokens` tokens in `texts` texts holds besides the weights, for
+    /// the estimate printed before training. The default counts the rows and their gradients.
+    fn activation_bytes(&self, texts: usize, tokens: usize) -> u64 {
+        let _ = tokens;
+        8 * (texts * self.dimension()) as u64
+    }
 
     /// Writes a sentence-transformers folder with the present weights; the folder opens as an encoder.
     fn write(&self, folder: &Path, similarity: Similarity) -> Result<()>;
