@@ -14,6 +14,30 @@
 //! columns      positives of 0, 1, …, B-1 │ negatives of 0 │ negatives of 1 │ …        (M)
 //! mask [B, M]  0 where allowed, -1e9 where forbidden; [i, i] is always 0
 //! ```
+//!
+//! Two questions to one passage, and a third to another:
+//!
+//! ```
+//! # use candle_core::Device;
+//! # use parallax::collection::{Query, examples::{ExamplePassage, TrainingExample}};
+//! # use parallax::encoder::fixed::StaticModel;
+//! # use parallax::train::{TrainOptions, batch::{Epoch, FORBIDDEN}, data::{Data, ExampleSet}, fixed::FixedTower};
+//! # let vocabulary = ["[UNK]", "north", "east"].map(String::from).to_vec();
+//! # let model = StaticModel::quantized(vocabulary, 2, &[0.0, 0.0, 0.0, 2.0, 4.0, 0.0])?;
+//! # let tower = FixedTower::of(&model, "compass", &Device::Cpu)?;
+//! # let example = |query: &str, id: &str| TrainingExample {
+//! #     query: Query::new(query, "north"),
+//! #     positives: vec![ExamplePassage { id: id.into(), title: String::new(), text: id.into(), provenance: None }],
+//! #     negatives: Vec::new(),
+//! # };
+//! let examples = vec![example("1", "north"), example("2", "north"), example("3", "east")];
+//! let sets = [ExampleSet { name: "compass".into(), examples }];
+//! let options = TrainOptions::default();
+//! let data = Data::prepare(&sets, &tower, &tower, &options, &parallax::Silent)?;
+//! let batch = Epoch::new(&data, &options, 0).batch(&data, &options, 0);
+//! assert_eq!(batch.mask.iter().filter(|mask| **mask == FORBIDDEN).count(), 2);
+//! # Ok::<(), parallax::Error>(())
+//! ```
 
 use super::data::{Data, Place};
 use super::options::TrainOptions;

@@ -136,8 +136,7 @@ impl Checkpoints {
         write_weights(&folder.join(WEIGHTS), towers.clone())?;
         let mut tensors = Vec::new();
         for (i, (tower, optimizer)) in towers.zip(optimizers).enumerate() {
-            let (_, moments) = optimizer.state()?;
-            for (parameter, (m, v)) in tower.parameters().iter().zip(moments) {
+            for (parameter, (m, v)) in tower.parameters().iter().zip(optimizer.state()?) {
                 if parameter.trained {
                     let shape = parameter.var.dims().to_vec();
                     tensors.push((format!("m.{i}.{}", parameter.name), Floats { shape: shape.clone(), values: m }));

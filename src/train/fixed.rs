@@ -8,6 +8,20 @@
 //! As regularisation, tokens can be dropped while training ([`FixedTower::with_dropout`]): each with probability `p`,
 //! never all of a text.
 //!
+//! ```
+//! use candle_core::Device;
+//! use parallax::encoder::{contract::Role, fixed::StaticModel};
+//! use parallax::train::{fixed::FixedTower, tower::{Packed, Tower}};
+//! let vocabulary = ["[UNK]", "north", "east"].map(String::from).to_vec();
+//! let model = StaticModel::quantized(vocabulary, 2, &[0.0, 0.0, 0.0, 2.0, 4.0, 0.0])?;
+//! let tower = FixedTower::of(&model, "compass", &Device::Cpu)?;
+//! let ids = tower.tokens("north east", Role::Query)?;
+//! let weights = [tower.parameters()[0].var.as_detached_tensor()];
+//! let rows = tower.forward(&weights, &Packed::of([&ids[..]]), None)?;
+//! assert_eq!(rows.to_vec2::<f32>().unwrap(), [[2.0, 1.0]]);
+//! # Ok::<(), parallax::Error>(())
+//! ```
+//!
 //! Cost: `d` additions a token forward and again backward; weight, gradient and two moments of `4 n d` bytes each.
 //!
 //! Sources: J. Wieting et al., "Towards universal paraphrastic sentence embeddings",

@@ -104,6 +104,9 @@ enum Moments {
     Device { m: Tensor, v: Tensor },
 }
 
+/// `m` and `v` of a parameter; empty for one that is not trained.
+pub type MomentPair = (Vec<f32>, Vec<f32>);
+
 /// AdamW with its state over a tower's parameters.
 pub struct Optimizer {
     constants: AdamW,
@@ -212,17 +215,17 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The state: steps, and of each trained parameter both moments, in the parameters' order.
-    pub fn state(&self) -> Result<(u64, Vec<(Vec<f32>, Vec<f32>)>)> {
+    /// Both moments of each parameter, in the parameters' order; with [`Optimizer::steps`] they are the whole state.
+    pub fn state(&self) -> Result<Vec<MomentPair>> {
         let moments = self.moments.iter().map(|moments| match moments {
             Moments::Host { m, v, .. } => Ok((m.clone(), v.clone())),
             Moments::Device { m, v } => Ok((with_values(m, <[f32]>::to_vec)?, with_values(v, <[f32]>::to_vec)?)),
         });
-        Ok((self.step, moments.collect::<Result<_>>()?))
+        moments.collect()
     }
 
     /// Goes on from a state; sizes that are not the parameters' are refused.
-    pub fn restore(&mut self, step: u64, state: Vec<(Vec<f32>, Vec<f32>)>) -> Result<()> {
+    pub fn restore(&mut self, step: u64, state: Vec<MomentPair>) -> Result<()> {
         if state.len() != self.moments.len() {
             return Err(Error::bad_input("the optimizer's state is of other parameters"));
         }
@@ -392,7 +395,7 @@ mod tests {
                 all.add(0, dense.clone()).unwrap();
                 if step == 4 {
                     // The state goes through a file's form.
-                    let (steps, state) = optimizers[0].state().unwrap();
+                    let (steps, state) = (optimizers[0].steps(), optimizers[0].state().unwrap());
                     optimizers[0] = Optimizer::new(AdamW::default(), &by_rows).unwrap();
                     optimizers[0].restore(steps, state).unwrap();
                 }

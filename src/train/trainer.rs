@@ -28,27 +28,24 @@
 //! ```
 
 mod log;
+mod run;
 mod teacher;
 
-use super::batch::{self, Epoch};
-use super::checkpoint::{Best, Checkpoints, State, compare, read_weights, write_weights};
+use super::batch;
+use super::checkpoint::{Checkpoints, compare};
 use super::data::{Data, DataReport, ExampleSet};
-use super::gradcache::{GradCache, Towers};
-use super::gradients::{Gradient, Gradients, with_values};
-use super::optimizer::{AdamW, Optimizer, Schedule, clip};
+use super::gradcache::Towers;
+use super::gradients::with_values;
 use super::options::TrainOptions;
 use super::tower::{Tower, passage_text};
 use crate::encoder::contract::{Encoder, Role, Similarity};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::progress::{Progress, Stage};
-use crate::random::mix;
-use crate::storage::{WriteLock, create_folder, write_atomically};
+use crate::storage::{WriteLock, create_folder};
 use fs_err as fs;
-use log::Log;
+use run::Run;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::path::Path;
-use std::time::Instant;
 use teacher::Teacher;
 
 /// Folder of the question tower in the output of separate towers.
@@ -59,8 +56,6 @@ pub const PASSAGE: &str = "passage";
 pub const REPORT: &str = "train.json";
 /// The log's file.
 pub const LOG: &str = "train.jsonl";
-/// Steps whose mean loss is the first one reported, and over which the moving mean forgets.
-const WINDOW: usize = 20;
 
 /// What a validation found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -132,31 +127,25 @@ pub fn train(
 ) -> Result<TrainReport> {
     towers.check()?;
     options.check(towers.question.dimension())?;
-    create_folder(output)?;
-    let _lock = WriteLock::take(output)?;
     let checkpoints = Checkpoints::of(output);
-    let newest = checkpoints.newest()?;
     if !options.resume {
-        vacant(output, newest.is_some())?;
+        vacant(output, checkpoints.newest()?.is_some())?;
     }
+    create_folder(checkpoints.folder())?;
+    let _lock = WriteLock::take(checkpoints.folder())?;
     let data = Data::prepare(sets, &*towers.question, towers.passage(), options, progress)?;
     batch::check(&data, options)?;
     warn(&data, progress);
     let settings = settings(towers, options, hooks, &data)?;
     if let Some(report) = finished(output)? {
         compare(&report.settings, &settings).map_err(|e| e.in_file(output.join(REPORT)))?;
+        checkpoints.remove()?;
         return Ok(report);
     }
-    create_folder(checkpoints.folder())?;
     let mut run = Run::new(towers, &data, options, output, checkpoints, settings, progress)?;
-    match newest {
-        Some(folder) => run.resume(&folder)?,
-        None => run.log = Log::open(&output.join(LOG), 0)?,
-    }
-    let teacher = hooks.teacher.map(|encoder| Teacher::new(encoder, &data));
     progress.begin(Stage::Training, Some(run.total as u64));
     progress.advance(Stage::Training, run.state.step as u64);
-    let done = run.all_steps(hooks, teacher);
+    let done = run.all_steps(hooks, hooks.teacher.map(|encoder| Teacher::new(encoder, &data)));
     progress.finish(Stage::Training);
     done?;
     run.finish()
@@ -273,264 +262,6 @@ fn settings(
         set(name, format!("{:08x} {}", crc.finalize(), tower.settings()));
     }
     Ok(settings)
-}
-
-/// A training under way.
-struct Run<'a> {
-    towers: &'a Towers,
-    data: &'a Data<'a>,
-    options: &'a TrainOptions,
-    output: &'a Path,
-    progress: &'a dyn Progress,
-    cache: GradCache<'a>,
-    optimizers: Vec<Optimizer>,
-    schedule: Schedule,
-    /// Steps planned.
-    total: usize,
-    epoch_steps: usize,
-    similarity: Similarity,
-    checkpoints: Checkpoints,
-    state: State,
-    /// Step of the newest checkpoint.
-    saved: Option<usize>,
-    log: Log,
-    started: Instant,
-    /// Seconds of validation, which examples/s leave out.
-    aside: f64,
-    loss_first: f64,
-    loss_mean: f64,
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        towers: &'a Towers,
-        data: &'a Data<'a>,
-        options: &'a TrainOptions,
-        output: &'a Path,
-        checkpoints: Checkpoints,
-        settings: Vec<(String, String)>,
-        progress: &'a dyn Progress,
-    ) -> Result<Self> {
-        let epoch_steps = Epoch::new(data, options, 0).len();
-        let total = (options.epochs * epoch_steps).min(options.steps.unwrap_or(usize::MAX));
-        let loss = options.loss(&*towers.question);
-        let similarity = loss.similarity;
-        let constants = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
-        let trained = towers.all().take(if towers.freeze_passage { 1 } else { 2 });
-        Ok(Run {
-            cache: GradCache::new(towers, loss, options.chunk),
-            optimizers: trained.map(|tower| Optimizer::new(constants, tower.parameters())).collect::<Result<_>>()?,
-            schedule: Schedule { rate: options.rate, warmup: options.warmup_steps(total), total, decay: options.decay },
-            state: State { settings, ..State::default() },
-            log: Log::open(&output.join(LOG), u64::MAX)?,
-            towers,
-            data,
-            options,
-            output,
-            progress,
-            total,
-            epoch_steps,
-            similarity,
-            checkpoints,
-            saved: None,
-            started: Instant::now(),
-            aside: 0.0,
-            loss_first: 0.0,
-            loss_mean: 0.0,
-        })
-    }
-
-    fn resume(&mut self, folder: &Path) -> Result<()> {
-        let settings = std::mem::take(&mut self.state.settings);
-        self.state = self.checkpoints.load(folder, &settings, self.towers.all(), &mut self.optimizers)?;
-        let number = |text: &str| {
-            text.parse().map_err(|_| Error::damaged(folder, format!("`{text}` is no number of its state")))
-        };
-        (self.loss_first, self.loss_mean) = (number(&self.state.loss_first)?, number(&self.state.loss_mean)?);
-        self.saved = Some(self.state.step);
-        self.log = Log::open(&self.output.join(LOG), self.state.log_bytes)?;
-        Ok(())
-    }
-
-    /// Steps, validations and checkpoints until the end. What is done at a step's head is done again when a run that
-    /// died there is resumed, with the same outcome.
-    fn all_steps(&mut self, hooks: &mut Hooks<'_>, mut teacher: Option<Teacher<'_>>) -> Result<()> {
-        let every = self.options.validate_every.unwrap_or(self.epoch_steps);
-        let mut epoch: Option<(usize, Epoch)> = None;
-        let from = self.state.examples;
-        loop {
-            let step = self.state.step;
-            let due = step.is_multiple_of(every) || step == self.total;
-            if let Some(validate) = hooks.validate.as_mut().filter(|_| due && self.state.validated != Some(step)) {
-                self.validate(&mut **validate).or_else(|e| self.interrupted(e))?;
-            }
-            let early = self.options.patience.is_some_and(|patience| self.state.without_gain >= patience);
-            if step == self.total || early {
-                return Ok(());
-            }
-            if step > 0 && step.is_multiple_of(self.options.checkpoint_every) && self.saved != Some(step) {
-                self.save()?;
-            }
-            self.progress.checkpoint().or_else(|e| self.interrupted(e))?;
-            let number = step / self.epoch_steps;
-            if epoch.as_ref().is_none_or(|(of, _)| *of != number) {
-                epoch = Some((number, Epoch::new(self.data, self.options, number)));
-            }
-            if let Some((_, epoch)) = &epoch {
-                self.step(epoch, teacher.as_mut(), from)?;
-            }
-        }
-    }
-
-    fn step(&mut self, epoch: &Epoch, teacher: Option<&mut Teacher<'_>>, from: u64) -> Result<()> {
-        let step = self.state.step;
-        let batch = epoch.batch(self.data, self.options, step % self.epoch_steps);
-        let device = self.towers.question.device();
-        let scores = teacher.map(|teacher| teacher.scores(&batch, self.data, device)).transpose()?;
-        let seed = mix(self.options.seed ^ mix(step as u64 + 1));
-        let loss = self.cache.step(&batch, scores.as_ref(), seed)?;
-        let norms = self.cache.gradients.iter().map(Gradients::norm).collect::<Result<Vec<_>>>()?;
-        let norm = norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
-        if step == 0 {
-            self.reached()?;
-        }
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(self.not_finite(step + 1, loss, norm));
-        }
-        let rate = self.schedule.rate_of(step);
-        let scale = clip(norm, self.options.clip);
-        for ((tower, optimizer), gradients) in self.towers.all().zip(&mut self.optimizers).zip(&self.cache.gradients) {
-            optimizer.step(tower.parameters(), gradients, rate, scale)?;
-        }
-        self.state.step += 1;
-        self.state.examples += batch.queries.len() as u64;
-        let n = self.state.step.min(WINDOW) as f64;
-        self.loss_mean += (loss - self.loss_mean) / n;
-        if step < WINDOW {
-            self.loss_first = self.loss_mean;
-        }
-        let seconds = self.started.elapsed().as_secs_f64() - self.aside;
-        let speed = (self.state.examples - from) as f64 / seconds.max(1e-9);
-        self.log.write(&json!({
-            "step": step + 1, "epoch": self.state.step as f64 / self.epoch_steps as f64, "set": batch.set,
-            "loss": loss, "rate": rate, "gradient": norm, "alone": batch.alone, "examples_per_second": speed.round(),
-        }))?;
-        self.progress.advance(Stage::Training, 1);
-        self.progress.figure(Stage::Training, "loss", self.loss_mean);
-        Ok(())
-    }
-
-    /// Refuses to train a tower whose weights the gradient does not reach: operations without one cut it silently.
-    fn reached(&self) -> Result<()> {
-        for (tower, gradients) in self.towers.all().zip(&self.cache.gradients) {
-            for (i, parameter) in tower.parameters().iter().enumerate() {
-                if parameter.trained && matches!(gradients.get(i), Gradient::None) {
-                    return Err(Error::bug(format!("no gradient reaches `{}`", parameter.name)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn validate(&mut self, validate: &mut Validate<'_>) -> Result<()> {
-        let started = Instant::now();
-        let step = self.state.step;
-        let candidate = self.checkpoints.folder().join("candidate");
-        if candidate.exists() {
-            fs::remove_dir_all(&candidate).map_err(|e| Error::io(&candidate, "remove", e))?;
-        }
-        create_folder(&candidate)?;
-        write_model(self.towers, self.similarity, &candidate)?;
-        let mut found = validate(&candidate)?;
-        if !found.value.is_finite() {
-            return Err(Error::bad_input(format!("validation after step {step} gave {}", found.value)));
-        }
-        found.value = rounded(found.value);
-        // JSON has no NaN.
-        found.figures.retain(|(_, figure)| figure.is_finite());
-        found.figures.iter_mut().for_each(|(_, figure)| *figure = rounded(*figure));
-        let best = self.state.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.validation.value);
-        if found.value > best {
-            write_weights(&self.checkpoints.best(step), self.towers.all())?;
-            self.state.best = Some(Best { step, validation: found.clone() });
-            self.state.without_gain = 0;
-        } else {
-            self.state.without_gain += 1;
-        }
-        if step == 0 {
-            self.state.baseline = Some(found.clone());
-        }
-        self.state.validated = Some(step);
-        let by_name: serde_json::Map<_, _> = found.figures.iter().map(|(name, x)| (name.clone(), json!(x))).collect();
-        self.log.write(&json!({"step": step, "validation": found.value, "figures": by_name}))?;
-        self.state.last = Some(found);
-        self.aside += started.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    fn save(&mut self) -> Result<()> {
-        self.state.log_bytes = self.log.bytes;
-        (self.state.loss_first, self.state.loss_mean) = (self.loss_first.to_string(), self.loss_mean.to_string());
-        self.checkpoints.save(&mut self.state, self.towers.all(), &self.optimizers)?;
-        self.saved = Some(self.state.step);
-        Ok(())
-    }
-
-    /// Keeps where it stands when the user asked to stop; other errors pass.
-    fn interrupted(&mut self, error: Error) -> Result<()> {
-        if error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
-        self.save()?;
-        Err(Error::new(ErrorKind::Interrupted, format!("interrupted after step {}", self.state.step))
-            .hint("go on with `--resume`"))
-    }
-
-    fn not_finite(&self, step: usize, loss: f64, norm: f64) -> Error {
-        let what = if loss.is_finite() { ("length of the gradient", norm) } else { ("loss", loss) };
-        let error = Error::bad_input(format!("the {} at step {step} is {}", what.0, what.1))
-            .hint("train into another folder with a lower rate (`--lr`) or a longer warm-up");
-        match self.saved {
-            Some(saved) => error.hint(format!(
-                "the checkpoint after step {saved} is kept in `{}`",
-                self.checkpoints.folder().display()
-            )),
-            None => error,
-        }
-    }
-
-    /// Writes the best weights as the model, then the report, and removes the checkpoints.
-    fn finish(self) -> Result<TrainReport> {
-        let kept = self.state.best.as_ref().map_or(self.state.step, |best| best.step);
-        if kept != self.state.step {
-            read_weights(&self.checkpoints.best(kept), self.towers.all())?;
-        }
-        write_model(self.towers, self.similarity, self.output)?;
-        let report = TrainReport {
-            steps: self.state.step,
-            planned: self.total,
-            steps_per_epoch: self.epoch_steps,
-            examples: self.state.examples,
-            loss_first: rounded(self.loss_first),
-            loss_last: rounded(self.loss_mean),
-            baseline: self.state.baseline,
-            kept,
-            best: self.state.best.map(|best| best.validation),
-            last: self.state.last,
-            data: self.data.report().clone(),
-            seconds: rounded(self.started.elapsed().as_secs_f64() - self.aside),
-            settings: self.state.settings,
-        };
-        let json = serde_json::to_vec_pretty(&report).map_err(|e| Error::bug("a report is no JSON").because(e))?;
-        write_atomically(&self.output.join(REPORT), &json)?;
-        self.checkpoints.remove()?;
-        Ok(report)
-    }
-}
-
-/// Twelve significant digits. Reading JSON gives such a number back exactly, which it need not for longer ones.
-fn rounded(x: f64) -> f64 {
-    format!("{x:.11e}").parse().unwrap_or(x)
 }
 
 #[cfg(test)]

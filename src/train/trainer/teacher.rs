@@ -38,8 +38,9 @@ impl<'a> Teacher<'a> {
         let words: Vec<String> = new.iter().map(|i| text(*i)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let rows = self.encoder.encode(&words, role)?;
+        let width = self.encoder.card().dimension;
         new.iter().enumerate().for_each(|(at, i)| known[*i] = Some(rows.row(at).into()));
         let values = texts.iter().filter_map(|i| known[*i as usize].as_deref()).flatten().copied().collect();
-        Tensor::from_vec::<_, f32>(values, (texts.len(), rows.dimension()), &Device::Cpu).map_err(failed)
+        Tensor::from_vec::<_, f32>(values, (texts.len(), width), &Device::Cpu).map_err(failed)
     }
 }

@@ -4,11 +4,16 @@ use super::*;
 use crate::collection::Query;
 use crate::collection::examples::{ExamplePassage, TrainingExample};
 use crate::encoder::fixed::StaticModel;
+use crate::error::ErrorKind;
 use crate::progress::Silent;
 use crate::random::Random;
 use crate::train::fixed::FixedTower;
+use crate::train::gradcache::GradCache;
+use crate::train::optimizer::{AdamW, Optimizer};
 use candle_core::Device;
+use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 const TOPICS: usize = 60;
 
@@ -175,7 +180,18 @@ fn a_run_that_died_between_checkpoints_goes_on_from_the_last_one() {
     let other = TrainOptions { resume: true, batch: 31, ..options() };
     let refused = run(&other, parts.path(), &Silent).unwrap_err();
     assert!(refused.to_string().contains("`batch` was 32"), "{refused}");
-    run(&TrainOptions { resume: true, ..options() }, parts.path(), &Silent).unwrap();
+    let resume = TrainOptions { resume: true, ..options() };
+    // A byte turned in the optimizer's file is found.
+    let path = parts.path().join("training/checkpoint-00000007/optimizer.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    assert_eq!(run(&resume, parts.path(), &Silent).unwrap_err().kind(), ErrorKind::Damaged);
+    std::fs::write(&path, good).unwrap();
+    // A checkpoint that was being written when the process died is written over.
+    std::fs::create_dir(parts.path().join("training/checkpoint-00000014")).unwrap();
+    run(&resume, parts.path(), &Silent).unwrap();
     assert_eq!(weights(whole.path()), weights(parts.path()));
 }
 
