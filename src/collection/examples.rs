@@ -4,6 +4,72 @@
 //! example and carries where each negative came from ([`Provenance`]); the formats of other tools carry less.
 
 use super::{PassageId, Query};
+use crate::error::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+
+/// A layout of files of training examples; [`read::examples`](super::read::examples()) knows them by their keys and
+/// [`ExampleWriter`](super::write::ExampleWriter) writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExampleFormat {
+    /// The own one: JSON lines with ids and where each negative came from.
+    Parallax,
+    /// DPR's training files: a JSON list of objects with `positive_ctxs` and `hard_negative_ctxs`.
+    Dpr,
+    /// Tevatron's JSON lines with `positive_passages` and `negative_passages`.
+    Tevatron,
+    /// FlagEmbedding's JSON lines with `pos` and `neg`.
+    FlagEmbedding,
+    /// sentence-transformers' rows of `anchor`, `positive`, `negative`.
+    Triplets,
+    /// sentence-transformers' rows of `anchor`, `positive`, `negative_1`, …, `negative_n`.
+    NTuples,
+}
+
+impl ExampleFormat {
+    /// All of them, the own one first.
+    pub const ALL: [ExampleFormat; 6] = [
+        ExampleFormat::Parallax,
+        ExampleFormat::Dpr,
+        ExampleFormat::Tevatron,
+        ExampleFormat::FlagEmbedding,
+        ExampleFormat::Triplets,
+        ExampleFormat::NTuples,
+    ];
+
+    /// The name options use.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExampleFormat::Parallax => "parallax",
+            ExampleFormat::Dpr => "dpr",
+            ExampleFormat::Tevatron => "tevatron",
+            ExampleFormat::FlagEmbedding => "flagembedding",
+            ExampleFormat::Triplets => "triplets",
+            ExampleFormat::NTuples => "n-tuples",
+        }
+    }
+
+    /// The format of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        ExampleFormat::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+impl fmt::Display for ExampleFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ExampleFormat {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self> {
+        ExampleFormat::from_name(name).ok_or_else(|| {
+            let names = ExampleFormat::ALL.map(ExampleFormat::name).join(", ");
+            Error::usage(format!("`{name}` is no format of examples")).hint(format!("one of {names}"))
+        })
+    }
+}
 
 /// One query with its positives and hard negatives. Text is NFC.
 #[derive(Clone, Debug, PartialEq)]
