@@ -64,7 +64,8 @@ pub(super) fn offers(
     };
     let sparse = |places: &Places| places.sparse;
     let dense = |places: &Places| places.dense;
-    let on_side = |side: &dyn Fn(&Places) -> Option<SideScore>, other: Option<&dyn Fn(&Places) -> Option<SideScore>>| {
+    let on_side = |side: &dyn Fn(&Places) -> Option<SideScore>,
+                   other: Option<&dyn Fn(&Places) -> Option<SideScore>>| {
         let mut candidates: Vec<Candidate> = places
             .iter()
             .filter_map(|(ordinal, places)| {

@@ -145,12 +145,15 @@ impl<'a> Session<'a> {
         options.check()?;
         let index = searcher.index();
         if options.mix.needs_dense() && index.dense().is_none() {
-            let message = format!("the source `{}` needs a dense side, and `{}` has none", options.mix, index.folder().display());
-            return Err(Error::usage(message)
-                .hint("mine with `--source sparse`, or build the index with an encoder"));
+            let message =
+                format!("the source `{}` needs a dense side, and `{}` has none", options.mix, index.folder().display());
+            return Err(Error::usage(message).hint("mine with `--source sparse`, or build the index with an encoder"));
         }
         if options.mix.needs_dense() && searcher.question_encoder().is_none() {
-            return Err(Error::usage(format!("the source `{}` needs a searcher opened for the dense side", options.mix)));
+            return Err(Error::usage(format!(
+                "the source `{}` needs a searcher opened for the dense side",
+                options.mix
+            )));
         }
         let mut report = MineReport { protected, ..MineReport::default() };
         for (source, _) in options.mix.parts() {

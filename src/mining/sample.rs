@@ -25,11 +25,8 @@ pub(super) fn pick(scores: &[f64], n: usize, sampling: Sampling, random: &mut Ra
             let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / scores.len().max(1) as f64;
             let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
             let gumbel = |random: &mut Random| -(-(1.0 - random.unit()).ln()).ln();
-            let mut keys: Vec<(f64, usize)> = scores
-                .iter()
-                .enumerate()
-                .map(|(i, score)| ((score - mean) / deviation + gumbel(random), i))
-                .collect();
+            let mut keys: Vec<(f64, usize)> =
+                scores.iter().enumerate().map(|(i, score)| ((score - mean) / deviation + gumbel(random), i)).collect();
             keys.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             keys.into_iter().take(n).map(|(_, i)| i).collect()
         }

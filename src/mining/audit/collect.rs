@@ -124,7 +124,8 @@ impl Auditor {
         let answered = looked.asked.answers.is_some();
         for (part, (source, _)) in mix.iter().enumerate() {
             let Some(signs) = looked.signs.get(part) else { continue };
-            for ((candidate, verdict), signs) in looked.offers[part].candidates.iter().zip(&looked.verdicts[part]).zip(signs)
+            for ((candidate, verdict), signs) in
+                looked.offers[part].candidates.iter().zip(&looked.verdicts[part]).zip(signs)
             {
                 if *verdict != Some(Filter::Positive) {
                     self.band(*source, Band::of(candidate.rank)).candidate(*signs, answered);
@@ -147,19 +148,25 @@ impl Auditor {
             let at = rows.partition_point(|(other, _)| *other < key);
             if at < self.rows {
                 let Some(positive) = example.positives.first() else { continue };
-                rows.insert(at, (key, SheetRow {
-                    source: pick.source,
-                    band,
-                    rank: pick.candidate.rank,
-                    query_id: example.query.id.clone(),
-                    query: example.query.text.clone(),
-                    answers: example.query.answers.clone(),
-                    positive_id: positive.id.clone(),
-                    positive: positive.full_text(),
-                    negative_id: negative.id.clone(),
-                    negative: negative.full_text(),
-                    signs: pick.suspicion.names(),
-                }));
+                rows.insert(
+                    at,
+                    (
+                        key,
+                        SheetRow {
+                            source: pick.source,
+                            band,
+                            rank: pick.candidate.rank,
+                            query_id: example.query.id.clone(),
+                            query: example.query.text.clone(),
+                            answers: example.query.answers.clone(),
+                            positive_id: positive.id.clone(),
+                            positive: positive.full_text(),
+                            negative_id: negative.id.clone(),
+                            negative: negative.full_text(),
+                            signs: pick.suspicion.names(),
+                        },
+                    ),
+                );
                 rows.truncate(self.rows);
             }
         }

@@ -53,9 +53,10 @@ pub fn json(report: &MineReport, audit: &Audit, command: &str) -> String {
             "outranks_positive": band.outranking, "held": share(band.held), "estimate": estimate(band.estimate)
         })
     });
-    let histograms = audit.margins.iter().map(
-        |h| json!({"source": h.source.name(), "unit": h.unit, "step": h.step, "counts": h.counts}),
-    );
+    let histograms = audit
+        .margins
+        .iter()
+        .map(|h| json!({"source": h.source.name(), "unit": h.unit, "step": h.step, "counts": h.counts}));
     let whole = json!({
         "format": 1,
         "command": command,
@@ -85,7 +86,8 @@ fn estimate(estimate: Option<Estimate>) -> Value {
 
 /// The sheet as TSV with a header; the first column is empty and waits for a judgment (`right`, `wrong`, `unsure`).
 pub fn sheet(audit: &Audit) -> String {
-    let header = "judgment\tsource\tranks\trank\tsigns\tquery_id\tquery\tanswers\tpositive_id\tpositive\tnegative_id\tnegative";
+    let header =
+        "judgment\tsource\tranks\trank\tsigns\tquery_id\tquery\tanswers\tpositive_id\tpositive\tnegative_id\tnegative";
     let mut text = format!("{header}\n");
     for row in &audit.sheet {
         let rank = row.rank.map(|rank| rank.to_string()).unwrap_or_default();
