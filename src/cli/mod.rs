@@ -9,6 +9,7 @@ mod demo;
 mod distill;
 mod fetch;
 mod info;
+mod mine_negatives;
 mod query;
 pub(crate) mod ui;
 
@@ -42,6 +43,7 @@ enum Command {
     BuildIndex(build_index::Args),
     Query(query::Args),
     Compare(compare::Args),
+    MineNegatives(mine_negatives::Args),
     Info(info::Args),
     Check(check::Args),
     Convert(convert::Args),
@@ -86,6 +88,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::BuildIndex(args) => build_index::run(args, &cli.global, ui),
         Command::Query(args) => query::run(args, &cli.global, ui),
         Command::Compare(args) => compare::run(args, &cli.global, ui),
+        Command::MineNegatives(args) => mine_negatives::run(args, &cli.global, ui),
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),
         Command::Convert(args) => convert::run(args, ui),

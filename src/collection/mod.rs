@@ -6,6 +6,7 @@
 
 pub mod chunk;
 pub mod examples;
+pub mod pseudo;
 pub mod qrels;
 pub mod read;
 pub mod run;

@@ -1,0 +1,143 @@
+//! A relative margin fitted to the collection: how far below the positive a passage has to score to be no likely answer.
+//!
+//! A published margin (95 % of the positive) rejects nearly everything in a small collection and little in a large one, so
+//! `auto` looks. On a sample of the queries every candidate has a gap `g = (s⁺ − s⁻) / |s⁺|` to the lowest positive, and
+//! signs that it is right (it holds an answer, or is a twin of the positive). Far down the list such signs are chance: the
+//! deepest quarter of the ranks gives their *far* share. The margin is then the smallest `m` of a grid (0, .01, … .5) at
+//! which, among candidates with `g ≥ m`, the flagged share exceeds the far share by at most .01: what is left looks no more
+//! like an answer than what ranks far away. It never grows beyond what leaves 90 % of the queries (of those that had them
+//! at `m` = 0) the negatives they are to get. Without any sign there is nothing to fit, and the margin is 0: a negative
+//! scores at most as high as the positive.
+//!
+//! Cost: one search of the sample, at most [`SAMPLE`] queries.
+
+use super::engine::{Engine, Looked};
+use super::filter::Filter;
+use super::options::MineOptions;
+use super::question::Asked;
+use super::source::Source;
+use crate::error::Result;
+
+/// Queries a margin is fitted on, at most; which ones depends on seed and ids, not on their order.
+pub const SAMPLE: usize = 1_000;
+/// Flagged share above the far share that is let pass.
+const EXCESS: f64 = 0.01;
+/// Share of the queries that must keep enough candidates.
+const ENOUGH: f64 = 0.9;
+/// Margins tried: this many hundredths.
+const GRID: usize = 50;
+
+/// A fitted margin with its evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The source it belongs to.
+    pub source: Source,
+    /// The margin, a share of the positive's absolute score.
+    pub margin: f64,
+    /// Queries looked at.
+    pub queries: usize,
+    /// Flagged share of candidates no better than the positive.
+    pub before: f64,
+    /// Flagged share of candidates that keep the margin.
+    pub after: f64,
+    /// Flagged share of the deepest quarter of the ranks.
+    pub far: f64,
+    /// Share of the queries that keep enough candidates.
+    pub enough: f64,
+}
+
+/// One candidate: its gap, whether it looks right, whether it ranks far away.
+struct Seen {
+    gap: f64,
+    flagged: bool,
+    far: bool,
+}
+
+/// Fits a margin for each ranked source on the sampled queries.
+pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Box<Asked>>, options: &MineOptions) -> Result<Vec<Fitted>> {
+    let parts = options.mix.parts();
+    let mut seen: Vec<Vec<Vec<Seen>>> = parts.iter().map(|_| Vec::new()).collect();
+    let mut sample = sample.into_iter().peekable();
+    while sample.peek().is_some() {
+        for looked in engine.look(sample.by_ref().take(super::BLOCK).collect(), true)? {
+            for (part, seen) in seen.iter_mut().enumerate() {
+                seen.extend(gaps(&looked, part, options.reach()));
+            }
+        }
+    }
+    let ranked = parts.iter().zip(seen).filter(|((source, _), _)| *source != Source::Random);
+    Ok(ranked.map(|((source, _), seen)| choose(*source, &seen, options.negatives)).collect())
+}
+
+fn gaps(looked: &Looked, part: usize, reach: usize) -> Option<Vec<Seen>> {
+    let offer = looked.offers.get(part)?;
+    let positive = offer.positive.filter(|positive| *positive != 0.0)?;
+    let candidates = offer.candidates.iter().zip(&looked.verdicts[part]).zip(looked.signs.get(part)?);
+    let others = candidates.filter(|((_, verdict), _)| **verdict != Some(Filter::Positive));
+    let seen = others.filter_map(|((candidate, _), signs)| {
+        let gap = (positive - candidate.score?) / positive.abs();
+        Some(Seen { gap, flagged: signs.any(), far: candidate.rank? > reach - reach / 4 })
+    });
+    Some(seen.collect())
+}
+
+fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
+    let share = |keep: &dyn Fn(&Seen) -> bool| {
+        let kept = || queries.iter().flatten().filter(|seen| keep(seen));
+        let all = kept().count();
+        if all == 0 { 0.0 } else { kept().filter(|seen| seen.flagged).count() as f64 / all as f64 }
+    };
+    let keeps = |query: &[Seen], margin: f64| {
+        query.iter().filter(|seen| !seen.flagged && seen.gap >= margin).count() >= wanted.max(1)
+    };
+    let able: Vec<&Vec<Seen>> = queries.iter().filter(|query| keeps(query, 0.0)).collect();
+    let enough = |margin: f64| {
+        let kept = able.iter().filter(|query| keeps(query, margin)).count();
+        if able.is_empty() { 0.0 } else { kept as f64 / able.len() as f64 }
+    };
+    let far = share(&|seen| seen.far);
+    let after = |margin: f64| share(&|seen| seen.gap >= margin);
+    let mut margin = 0.0;
+    for step in 0..=GRID {
+        let tried = step as f64 / 100.0;
+        if step > 0 && enough(tried) < ENOUGH {
+            break;
+        }
+        margin = tried;
+        if after(tried) <= far + EXCESS {
+            break;
+        }
+    }
+    let (before, after) = (after(0.0), after(margin));
+    Fitted { source, margin, queries: queries.len(), before, after, far, enough: enough(margin) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred candidates a query with gaps 0 to .99; those nearer than `right` look right, and every twentieth by chance.
+    fn queries(right: f64) -> Vec<Vec<Seen>> {
+        let seen = |i: usize| {
+            let gap = i as f64 / 100.0;
+            Seen { gap, flagged: gap < right || i % 20 == 10, far: i >= 75 }
+        };
+        (0..30).map(|_| (0..100).map(seen).collect()).collect()
+    }
+
+    #[test]
+    fn the_margin_ends_where_signs_become_chance() {
+        let fitted = choose(Source::Sparse, &queries(0.2), 3);
+        assert!((0.17..=0.2).contains(&fitted.margin), "{fitted:?}");
+        assert!(fitted.before > 0.2 && fitted.after <= fitted.far + EXCESS && fitted.enough == 1.0, "{fitted:?}");
+        assert_eq!(choose(Source::Sparse, &queries(0.0), 3).margin, 0.0);
+    }
+
+    #[test]
+    fn enough_candidates_matter_more_than_a_clean_list() {
+        // Only 100 − 90 candidates lie beyond .9, and 57 of the rest are wanted by each query.
+        let fitted = choose(Source::Sparse, &queries(0.4), 50);
+        assert!(fitted.margin < 0.5 && fitted.enough >= ENOUGH, "{fitted:?}");
+        assert_eq!(choose(Source::Sparse, &[], 3).margin, 0.0);
+    }
+}
