@@ -78,6 +78,12 @@ pub fn open_named(location: &str, name: &str) -> Result<Box<dyn Encoder>> {
     open(Path::new(location), name, &OpenOptions::default())
 }
 
+/// Whether an encoder is a static one, by where it lies; its weights are not read.
+pub fn is_static(location: &str) -> Result<bool> {
+    let is_static = |content| matches!(content, Content::Static);
+    Ok(location == "builtin" || is_static(folder::read(Path::new(location), &OpenOptions::default())?))
+}
+
 /// A dense module after pooling.
 struct Dense {
     weight: Vec<f32>,
