@@ -28,6 +28,10 @@ pub enum Stage {
     Verifying,
     /// Bytes fetched.
     Fetching,
+    /// Texts cut into tokens before training.
+    Tokenizing,
+    /// Training steps.
+    Training,
 }
 
 impl Stage {
@@ -44,6 +48,8 @@ impl Stage {
             Stage::Validating => "validating",
             Stage::Verifying => "verifying",
             Stage::Fetching => "fetching",
+            Stage::Tokenizing => "tokenizing",
+            Stage::Training => "training",
         }
     }
 }
@@ -54,6 +60,8 @@ pub trait Progress: Send + Sync {
     fn begin(&self, _stage: Stage, _total: Option<u64>) {}
     /// `units` more of a stage are done.
     fn advance(&self, _stage: Stage, _units: u64) {}
+    /// A figure of a running stage, such as the loss; the newest one counts.
+    fn figure(&self, _stage: Stage, _name: &str, _value: f64) {}
     /// A stage is over.
     fn finish(&self, _stage: Stage) {}
     /// Something the user should know although work goes on.

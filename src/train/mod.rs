@@ -1,7 +1,35 @@
 //! Teaching encoders: texts in, a model folder out.
 //!
-//! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's.
+//! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's. [`train()`]
+//! teaches a dual encoder from examples:
+//!
+//! ```text
+//! example files ─ data: tokens, groups of twins ─► batch: one step's texts and forbidden columns
+//!    ─► gradcache: rows of the towers ─► loss ─► gradients ─► optimizer ─► weights ─► validation, checkpoint, folder
+//! ```
 
+pub mod batch;
+pub mod checkpoint;
+pub mod data;
 pub mod distill;
+pub mod fixed;
+pub mod gradcache;
+pub mod gradients;
+pub mod loss;
+pub mod optimizer;
+pub mod options;
+mod static_folder;
 pub mod tower;
+pub mod trainer;
+mod twins;
 pub mod vocabulary;
+
+pub use options::TrainOptions;
+pub use trainer::{Hooks, TrainReport, Validation, train};
+
+use crate::error::Error;
+
+/// candle's refusal: shapes and devices are ours to get right.
+pub(crate) fn failed(cause: candle_core::Error) -> Error {
+    Error::bug("candle refused an operation of the training").because(cause)
+}
