@@ -71,6 +71,7 @@ pub mod eval;
 pub mod fusion;
 pub mod index;
 pub mod kernel;
+pub mod learn;
 pub mod mining;
 pub mod progress;
 pub mod random;

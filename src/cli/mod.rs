@@ -11,6 +11,7 @@ mod fetch;
 mod info;
 mod mine_negatives;
 mod query;
+mod train;
 pub(crate) mod ui;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -46,6 +47,7 @@ enum Command {
     MineNegatives(mine_negatives::Args),
     Info(info::Args),
     Check(check::Args),
+    Train(Box<train::Args>),
     Convert(convert::Args),
     Distill(distill::Args),
     Demo(demo::Args),
@@ -91,6 +93,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::MineNegatives(args) => mine_negatives::run(args, &cli.global, ui),
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),
+        Command::Train(args) => train::run(args, ui),
         Command::Convert(args) => convert::run(args, ui),
         Command::Distill(args) => distill::run(args, ui),
         Command::Demo(args) => demo::run(args, &cli.global, ui),
