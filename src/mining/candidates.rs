@@ -47,15 +47,15 @@ pub(super) struct Offer {
     pub(super) positive: Option<f64>,
 }
 
-/// Searches for one question. `row` is its vector, `[d]`, where any source needs the dense side. Gives one offer a
-/// source, and the lowest positive's score on the dense side where that was searched.
+/// Searches for one question. `row` is its vector, `[d]`, where any source needs the dense side. Gives one
+/// offer a source.
 pub(super) fn offers(
     searcher: &Searcher,
     question: &str,
     row: Option<&[f32]>,
     positives: &[Ordinal],
     options: &MineOptions,
-) -> Result<(Vec<Offer>, Option<f64>)> {
+) -> Result<Vec<Offer>> {
     let ranked = options.mix.parts().iter().any(|(source, _)| *source != Source::Random);
     let places = if ranked { sides(searcher, question, row, positives, options)? } else { BTreeMap::new() };
     let lowest = |score: &dyn Fn(&Places) -> Option<f64>| {
@@ -90,8 +90,7 @@ pub(super) fn offers(
         Source::Hybrid => hybrid(searcher, &places, positives, options),
         Source::Random => Offer { candidates: Vec::new(), positive: None },
     };
-    let offers = options.mix.parts().iter().map(|(source, _)| offer(*source)).collect();
-    Ok((offers, lowest(&|places| places.dense.map(|place| place.score))))
+    Ok(options.mix.parts().iter().map(|(source, _)| offer(*source)).collect())
 }
 
 /// Searches the sides and scores on each what only the other one found, and the positives.

@@ -20,6 +20,7 @@ use crate::collection::examples::{ExamplePassage, Provenance, TrainingExample};
 use crate::collection::{Ordinal, Passage};
 use crate::encoder::contract::Role;
 use crate::error::{Error, Result};
+use crate::eval::answers::{Answers, Matching};
 use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
@@ -34,7 +35,7 @@ pub(super) struct Engine<'a> {
     /// The relative margin of each source of the mix.
     pub(super) margins: Vec<Option<f64>>,
     cache: Cache<'a>,
-    teacher: Option<Teacher<'a>>,
+    pub(super) teacher: Option<Teacher<'a>>,
 }
 
 /// One query with everything that was offered and what the filters said.
@@ -45,8 +46,6 @@ pub(super) struct Looked {
     pub(super) verdicts: Vec<Vec<Option<Filter>>>,
     /// One a candidate, where everything was to be looked at; empty otherwise.
     pub(super) signs: Vec<Vec<Signs>>,
-    /// The lowest positive's score on the dense side, where that was searched.
-    dense_positive: Option<f64>,
     yardstick: Option<Yardstick>,
     teacher: BTreeMap<Ordinal, f64>,
 }
@@ -90,7 +89,11 @@ impl<'a> Engine<'a> {
     }
 
     /// Searches and filters a block of queries; with `everything`, also signs of candidates that are kept out anyway.
-    pub(super) fn look(&mut self, asked: Vec<Box<Asked>>, everything: bool) -> Result<Vec<Looked>> {
+    pub(super) fn look(&mut self, mut asked: Vec<Box<Asked>>, everything: bool) -> Result<Vec<Looked>> {
+        self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
+        for asked in &mut asked {
+            asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
+        }
         let rows = self.encode(&asked)?;
         let yardsticks = match &self.teacher {
             Some(teacher) => teacher.yardsticks(&asked)?.into_iter().map(Some).collect(),
@@ -138,7 +141,7 @@ impl<'a> Engine<'a> {
 
     fn search(&self, asked: Box<Asked>, yardstick: Option<Yardstick>, row: Option<&[f32]>) -> Result<Looked> {
         let question = text::nfc(&asked.query.text);
-        let (offers, dense_positive) = offers(self.searcher, &question, row, &asked.ordinals, self.options)?;
+        let offers = offers(self.searcher, &question, row, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
                 let filters = &self.options.filters;
@@ -147,7 +150,7 @@ impl<'a> Engine<'a> {
             offer.candidates.iter().map(judge).collect()
         };
         let verdicts = offers.iter().enumerate().map(by_place).collect();
-        Ok(Looked { asked, offers, verdicts, signs: Vec::new(), dense_positive, yardstick, teacher: BTreeMap::new() })
+        Ok(Looked { asked, offers, verdicts, signs: Vec::new(), yardstick, teacher: BTreeMap::new() })
     }
 
     fn read(&self, looked: &mut Looked, everything: bool) -> Result<()> {
@@ -157,12 +160,11 @@ impl<'a> Engine<'a> {
             for (candidate, verdict) in offer.candidates.iter().zip(verdicts) {
                 let mut sign = Signs::default();
                 if wanted(*verdict, everything) {
-                    let (filtered, signs) = self.cache.with(candidate.ordinal, |features| {
-                        let signs = if everything { Signs::of(features, asked) } else { Signs::default() };
-                        (filter::by_text(features, asked, &self.options.filters), signs)
-                    })?;
-                    *verdict = verdict.or(filtered);
-                    sign = signs;
+                    let features = self.cache.of(candidate.ordinal)?;
+                    *verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
+                    if everything {
+                        sign = Signs::of(&features, asked);
+                    }
                 }
                 seen.push(sign);
             }
@@ -171,6 +173,11 @@ impl<'a> Engine<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a passage holds an answer of a query.
+    pub(super) fn holds_answer(&self, answers: &Answers, ordinal: Ordinal) -> Result<bool> {
+        Ok(answers.held_by(&self.cache.of(ordinal)?.tokens, Matching::Korean))
     }
 
     /// Takes negatives from the survivors and makes the example.
@@ -262,11 +269,9 @@ impl<'a> Engine<'a> {
         let mut signs = None;
         let audited = self.options.audit.is_some();
         if wanted(filtered, audited) && (audited || filter::reads_texts(filters)) {
-            let (by_text, seen) = self.cache.with(candidate.ordinal, |features| {
-                (filter::by_text(features, asked, filters), audited.then(|| Signs::of(features, asked)))
-            })?;
-            filtered = filtered.or(by_text);
-            signs = seen;
+            let features = self.cache.of(candidate.ordinal)?;
+            filtered = filtered.or_else(|| filter::by_text(&features, asked, filters));
+            signs = audited.then(|| Signs::of(&features, asked));
         }
         if let (None, Some(teacher), Some(yardstick)) = (filtered, &self.teacher, &looked.yardstick) {
             // A random passage becomes no positive: nothing but this one encoder would speak for it.
@@ -330,10 +335,10 @@ impl<'a> Engine<'a> {
 
     fn suspect(&self, looked: &Looked, candidate: &Candidate, passage: &Passage) -> Result<Suspicion> {
         let asked = &looked.asked;
-        let signs = self.cache.with(candidate.ordinal, |features| Signs::of(features, asked))?;
+        let signs = Signs::of(&*self.cache.of(candidate.ordinal)?, asked);
         let second = match (looked.teacher.get(&candidate.ordinal), &looked.yardstick) {
             (Some(score), Some(yardstick)) => *score >= yardstick.positive,
-            _ => looked.outranks(candidate),
+            _ => false,
         };
         Ok(Suspicion::of(asked, passage, signs, second))
     }
@@ -351,11 +356,6 @@ impl Looked {
     fn candidates(&self) -> impl Iterator<Item = (Ordinal, Option<Filter>)> + '_ {
         let pairs = self.offers.iter().zip(&self.verdicts);
         pairs.flat_map(|(offer, verdicts)| offer.candidates.iter().map(|c| c.ordinal).zip(verdicts.iter().copied()))
-    }
-
-    /// Whether the index's own encoder puts a candidate of another source above the lowest positive.
-    fn outranks(&self, candidate: &Candidate) -> bool {
-        self.dense_positive.is_some_and(|positive| candidate.places.dense.is_some_and(|place| place.score >= positive))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::text::words;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Passages kept between blocks of queries, about 2 KB each.
 const KEPT: usize = 1 << 15;
@@ -49,7 +50,7 @@ fn word_hash(text: &str) -> Option<u64> {
 /// Features of the passages that recent queries met.
 pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
-    kept: HashMap<Ordinal, Features>,
+    kept: HashMap<Ordinal, Arc<Features>>,
 }
 
 impl<'a> Cache<'a> {
@@ -67,19 +68,19 @@ impl<'a> Cache<'a> {
         }
         wanted.retain(|ordinal| !self.kept.contains_key(ordinal));
         let sparse = self.sparse;
-        let loaded: Vec<(Ordinal, Features)> = wanted
+        let loaded: Vec<(Ordinal, Arc<Features>)> = wanted
             .par_iter()
-            .map(|ordinal| Ok((*ordinal, Features::of(&sparse.passage(*ordinal)?))))
+            .map(|ordinal| Ok((*ordinal, Arc::new(Features::of(&sparse.passage(*ordinal)?)))))
             .collect::<Result<_>>()?;
         self.kept.extend(loaded);
         Ok(())
     }
 
-    /// Shows a passage's features, loaded or not.
-    pub(super) fn with<T>(&self, ordinal: Ordinal, look: impl FnOnce(&Features) -> T) -> Result<T> {
+    /// A passage's features, loaded or not.
+    pub(super) fn of(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
         match self.kept.get(&ordinal) {
-            Some(features) => Ok(look(features)),
-            None => Ok(look(&Features::of(&self.sparse.passage(ordinal)?))),
+            Some(features) => Ok(Arc::clone(features)),
+            None => Ok(Arc::new(Features::of(&self.sparse.passage(ordinal)?))),
         }
     }
 }

@@ -77,7 +77,7 @@ impl Filter {
     /// What it means, in a few words.
     pub fn meaning(self) -> &'static str {
         match self {
-            Filter::Positive => "judged relevant to the query",
+            Filter::Positive => "a positive of the query",
             Filter::SameDocument => "another chunk of a positive's document",
             Filter::Protected => "answers a protected question",
             Filter::Rank => "outside the rank window",
@@ -153,7 +153,7 @@ pub(super) fn reads_texts(filters: &Filters) -> bool {
 pub(super) fn similarity(features: &Features, asked: &Asked) -> f64 {
     let Some(own) = &features.signature else { return 0.0 };
     let to = |positive: &Features| positive.signature.as_ref().map_or(0.0, |other| own.similarity(other));
-    asked.features.iter().map(to).fold(0.0, f64::max)
+    asked.features.iter().map(|positive| to(positive)).fold(0.0, f64::max)
 }
 
 /// Signs that a passage is right after all, whether or not a filter acts on them.

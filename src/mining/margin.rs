@@ -2,15 +2,17 @@
 //!
 //! A published margin (95 % of the positive) rejects nearly everything in a small collection and little in a large one, so
 //! `auto` looks. On a sample of the queries every candidate has a gap `g = (s⁺ − s⁻) / |s⁺|` to the lowest positive, and
-//! signs that it is right (it holds an answer, or is a twin of the positive). Far down the list such signs are chance: the
-//! deepest quarter of the ranks gives their *far* share. The margin is then the smallest `m` of a grid (0, .01, … .5) at
-//! which, among candidates with `g ≥ m`, the flagged share exceeds the far share by at most .01: what is left looks no more
-//! like an answer than what ranks far away. It never grows beyond what leaves 90 % of the queries (of those that had them
-//! at `m` = 0) the negatives they are to get. Without any sign there is nothing to fit, and the margin is 0: a negative
-//! scores at most as high as the positive.
+//! signs that it is right (it holds an answer, or is a twin of the positive). Such signs also come by chance: their share
+//! in the deepest quarter of the ranks is the *far* share. Margins `m` = 0, .01, … .5 are tried; a margin is risky while
+//! among candidates at its edge, `m ≤ g < m + .05`, the flagged share exceeds the far share by more than .05: one in
+//! twenty of what it would let in is right after all. The margin is the smallest that no risky one lies above. (Flagged
+//! candidates are dropped by their own filters; here they stand for the right passages that no filter recognises.) It
+//! never grows beyond what leaves 90 % of the queries (of those that had them at `m` = 0) the negatives they are to get.
+//! Without any sign there is nothing to fit, and the margin is 0: a negative scores at most as high as the positive.
 //!
 //! Cost: one search of the sample, at most [`SAMPLE`] queries.
 
+use super::audit::Share;
 use super::engine::{Engine, Looked};
 use super::filter::Filter;
 use super::options::MineOptions;
@@ -20,8 +22,11 @@ use crate::error::Result;
 
 /// Queries a margin is fitted on, at most; which ones depends on seed and ids, not on their order.
 pub const SAMPLE: usize = 1_000;
-/// Flagged share above the far share that is let pass.
-const EXCESS: f64 = 0.01;
+/// Flagged share above the far share that is let pass at the edge.
+const EXCESS: f64 = 0.05;
+/// Width of the edge, in hundredths, and the candidates it needs to say anything.
+const EDGE: usize = 5;
+const EDGE_ENOUGH: u64 = 50;
 /// Share of the queries that must keep enough candidates.
 const ENOUGH: f64 = 0.9;
 /// Margins tried: this many hundredths.
@@ -36,9 +41,9 @@ pub struct Fitted {
     pub margin: f64,
     /// Queries looked at.
     pub queries: usize,
-    /// Flagged share of candidates no better than the positive.
+    /// Flagged share of the first candidates no better than the positive.
     pub before: f64,
-    /// Flagged share of candidates that keep the margin.
+    /// Flagged share of the first candidates that keep the margin.
     pub after: f64,
     /// Flagged share of the deepest quarter of the ranks.
     pub far: f64,
@@ -82,10 +87,10 @@ fn gaps(looked: &Looked, part: usize, reach: usize) -> Option<Vec<Seen>> {
 }
 
 fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
-    let share = |keep: &dyn Fn(&Seen) -> bool| {
-        let kept = || queries.iter().flatten().filter(|seen| keep(seen));
-        let all = kept().count();
-        if all == 0 { 0.0 } else { kept().filter(|seen| seen.flagged).count() as f64 / all as f64 }
+    let flagged = |seen: &mut dyn Iterator<Item = &Seen>| {
+        let mut share = Share::default();
+        seen.for_each(|seen| share.add(seen.flagged));
+        share
     };
     let keeps = |query: &[Seen], margin: f64| {
         query.iter().filter(|seen| !seen.flagged && seen.gap >= margin).count() >= wanted.max(1)
@@ -95,19 +100,21 @@ fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
         let kept = able.iter().filter(|query| keeps(query, margin)).count();
         if able.is_empty() { 0.0 } else { kept as f64 / able.len() as f64 }
     };
-    let far = share(&|seen| seen.far);
-    let after = |margin: f64| share(&|seen| seen.gap >= margin);
-    let mut margin = 0.0;
-    for step in 0..=GRID {
-        let tried = step as f64 / 100.0;
-        if step > 0 && enough(tried) < ENOUGH {
-            break;
-        }
-        margin = tried;
-        if after(tried) <= far + EXCESS {
-            break;
-        }
-    }
+    let far = flagged(&mut queries.iter().flatten().filter(|seen| seen.far)).value();
+    let first = |query: &'_ [Seen], margin: f64| -> Vec<usize> {
+        (0..query.len()).filter(|i| query[*i].gap >= margin).take(wanted.max(1)).collect()
+    };
+    let after = |margin: f64| {
+        flagged(&mut queries.iter().flat_map(|query| first(query, margin).into_iter().map(move |i| &query[i]))).value()
+    };
+    let risky = |step: usize| {
+        let edge = step as f64 / 100.0..(step + EDGE) as f64 / 100.0;
+        let share = flagged(&mut queries.iter().flatten().filter(|seen| edge.contains(&seen.gap)));
+        share.of >= EDGE_ENOUGH && share.value() > far + EXCESS
+    };
+    let wished = (0..=GRID).rev().find(|step| risky(*step)).map_or(0, |step| (step + 1).min(GRID));
+    let step = (0..=wished).rev().find(|step| *step == 0 || enough(*step as f64 / 100.0) >= ENOUGH).unwrap_or(0);
+    let margin = step as f64 / 100.0;
     let (before, after) = (after(0.0), after(margin));
     Fitted { source, margin, queries: queries.len(), before, after, far, enough: enough(margin) }
 }
@@ -116,28 +123,32 @@ fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
 mod tests {
     use super::*;
 
-    /// A hundred candidates a query with gaps 0 to .99; those nearer than `right` look right, and every twentieth by chance.
-    fn queries(right: f64) -> Vec<Vec<Seen>> {
-        let seen = |i: usize| {
+    /// A hundred candidates a query with gaps 0 to .99; those nearer than `right` look right, and every `by_chance`-th.
+    fn queries(right: f64, by_chance: usize) -> Vec<Vec<Seen>> {
+        let seen = |query: usize, i: usize| {
             let gap = i as f64 / 100.0;
-            Seen { gap, flagged: gap < right || i % 20 == 10, far: i >= 75 }
+            Seen { gap, flagged: gap < right || (i + 7 * query).is_multiple_of(by_chance), far: i >= 75 }
         };
-        (0..30).map(|_| (0..100).map(seen).collect()).collect()
+        (0..40).map(|query| (0..100).map(|i| seen(query, i)).collect()).collect()
     }
 
     #[test]
     fn the_margin_ends_where_signs_become_chance() {
-        let fitted = choose(Source::Sparse, &queries(0.2), 3);
-        assert!((0.17..=0.2).contains(&fitted.margin), "{fitted:?}");
-        assert!(fitted.before > 0.2 && fitted.after <= fitted.far + EXCESS && fitted.enough == 1.0, "{fitted:?}");
-        assert_eq!(choose(Source::Sparse, &queries(0.0), 3).margin, 0.0);
+        let fitted = choose(Source::Sparse, &queries(0.2, 20), 3);
+        // From .2 on only every twentieth is flagged; an edge one hundredth before holds one right one in five.
+        assert_eq!((fitted.margin, fitted.before, fitted.enough), (0.2, 1.0, 1.0), "{fitted:?}");
+        assert!((fitted.after - 0.05).abs() < 0.01 && (fitted.far - 0.05).abs() < 1e-9, "{fitted:?}");
+        assert_eq!(choose(Source::Sparse, &queries(0.0, 5), 3).margin, 0.0);
     }
 
     #[test]
     fn enough_candidates_matter_more_than_a_clean_list() {
-        // Only 100 − 90 candidates lie beyond .9, and 57 of the rest are wanted by each query.
-        let fitted = choose(Source::Sparse, &queries(0.4), 50);
-        assert!(fitted.margin < 0.5 && fitted.enough >= ENOUGH, "{fitted:?}");
+        // Beyond .4 there are 60 candidates, 57 of them not flagged: a query that wants 58 has none to lose.
+        assert_eq!(choose(Source::Sparse, &queries(0.4, 20), 57).margin, 0.4);
+        let fitted = choose(Source::Sparse, &queries(0.4, 20), 58);
+        assert_eq!(fitted.margin, 0.0, "{fitted:?}");
+        let fitted = choose(Source::Sparse, &queries(0.4, 20), 50);
+        assert!(fitted.margin == 0.4 && fitted.enough >= ENOUGH, "{fitted:?}");
         assert_eq!(choose(Source::Sparse, &[], 3).margin, 0.0);
     }
 }

@@ -179,7 +179,10 @@ impl<'a> Session<'a> {
     }
 
     fn fit(&mut self, sample: Vec<Box<Asked>>) -> Result<()> {
+        // The second encoder has no say in where the margin lies.
+        let teacher = self.engine.teacher.take();
         let fitted = margin::fit(&mut self.engine, sample, self.options)?;
+        self.engine.teacher = teacher;
         for (at, (source, _)) in self.options.mix.parts().iter().enumerate() {
             self.engine.margins[at] = fitted.iter().find(|fitted| fitted.source == *source).map(|fitted| fitted.margin);
         }
@@ -199,10 +202,10 @@ impl<'a> Session<'a> {
             }
         }
         let looked = self.engine.look(asked, self.auditor.is_some())?;
-        if let Some(auditor) = &mut self.auditor {
-            auditor.test(&looked, self.searcher.index().sparse())?;
-        }
         let engine = &self.engine;
+        if let Some(auditor) = &mut self.auditor {
+            auditor.test(&looked, engine, self.searcher.index().len())?;
+        }
         let chosen: Vec<Chosen> = looked.par_iter().map(|looked| engine.choose(looked)).collect::<Result<_>>()?;
         for (looked, chosen) in looked.iter().zip(chosen) {
             self.tally(looked, &chosen);
@@ -239,9 +242,7 @@ impl<'a> Session<'a> {
             }
             if let (Some(score), Some(positive)) = (pick.candidate.score, pick.positive) {
                 report.margin.add(positive - score);
-                if positive != 0.0 {
-                    report.relative.add((positive - score) / positive.abs());
-                }
+                report.positive.add(positive.abs());
             }
         }
         if let Some(auditor) = &mut self.auditor {

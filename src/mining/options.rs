@@ -111,7 +111,7 @@ impl Filters {
 pub enum RelativeMargin {
     /// This share.
     Fixed(f64),
-    /// Fitted to the collection: see [`margin`](super::margin).
+    /// Fitted to the collection: see [`margin`](mod@super::margin).
     Auto,
 }
 

@@ -149,7 +149,7 @@ impl Drawn {
     }
 
     fn asked(self) -> Asked {
-        Asked::of_passage(self.query(), self.ordinal, &self.passage, self.positive())
+        Asked::of_passage(self.query(), self.ordinal, self.positive())
     }
 
     fn example(self) -> TrainingExample {

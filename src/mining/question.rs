@@ -11,6 +11,7 @@ use crate::search::Searcher;
 use crate::sparse::{SparseIndex, Weighting};
 use crate::text;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A query that negatives can be mined for.
 pub(super) struct Asked {
@@ -19,8 +20,8 @@ pub(super) struct Asked {
     pub(super) positives: Vec<ExamplePassage>,
     /// The positives' places, in the same order.
     pub(super) ordinals: Vec<Ordinal>,
-    /// What the filters compare with, in the same order.
-    pub(super) features: Vec<Features>,
+    /// What the filters compare with, in the same order; the engine fills it in.
+    pub(super) features: Vec<Arc<Features>>,
     /// Other chunks of the positives' documents.
     pub(super) same_document: BTreeSet<Ordinal>,
     /// Passages somebody judged and found not relevant.
@@ -87,12 +88,12 @@ pub(super) fn prepare(searcher: &Searcher, query: &Query, qrels: &Qrels, weighti
 
 impl Asked {
     /// A query whose one positive is a passage of the index, given with other words.
-    pub(super) fn of_passage(query: Query, ordinal: Ordinal, passage: &Passage, positive: ExamplePassage) -> Self {
+    pub(super) fn of_passage(query: Query, ordinal: Ordinal, positive: ExamplePassage) -> Self {
         Asked {
             query,
             positives: vec![positive],
             ordinals: vec![ordinal],
-            features: vec![Features::of(passage)],
+            features: Vec::new(),
             same_document: BTreeSet::new(),
             not_relevant: BTreeSet::new(),
             answers: None,
@@ -101,7 +102,6 @@ impl Asked {
     }
 
     fn add(&mut self, ordinal: Ordinal, passage: Passage) {
-        self.features.push(Features::of(&passage));
         self.ordinals.push(ordinal);
         self.positives.push(example_passage(passage));
     }

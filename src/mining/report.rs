@@ -97,19 +97,24 @@ pub struct SourceReport {
     pub rank: Mean,
     /// Positive's score minus negative's, in the source's units.
     pub margin: Mean,
-    /// The same as a share of the positive's absolute score; queries whose positive scores 0 are left out.
-    pub relative: Mean,
+    /// The lowest positive's absolute score, beside each negative.
+    pub positive: Mean,
 }
 
 impl SourceReport {
     pub(super) fn new(source: Source) -> Self {
-        let (rank, margin, relative) = (Mean::default(), Mean::default(), Mean::default());
-        SourceReport { source, offered: 0, filtered: [0; Filter::ALL.len()], mined: 0, rank, margin, relative }
+        let (rank, margin, positive) = (Mean::default(), Mean::default(), Mean::default());
+        SourceReport { source, offered: 0, filtered: [0; Filter::ALL.len()], mined: 0, rank, margin, positive }
     }
 
     /// Candidates no filter kept out.
     pub fn survived(&self) -> u64 {
         self.offered - self.filtered.iter().sum::<u64>()
+    }
+
+    /// The mean margin as a share of the mean positive's score, which few low scores cannot sway; `None` of nothing.
+    pub fn relative_margin(&self) -> Option<f64> {
+        self.margin.value().zip(self.positive.value()).filter(|(_, s)| *s > 0.0).map(|(margin, s)| margin / s)
     }
 
     /// Candidates a filter kept out.

@@ -1,7 +1,6 @@
 //! Counts for the audit while queries pass by; nothing depends on their order.
 
-use super::super::engine::{Chosen, Looked, Pick};
-use super::super::features::Features;
+use super::super::engine::{Chosen, Engine, Looked, Pick};
 use super::super::filter::{Filter, Signs};
 use super::super::question::Asked;
 use super::super::source::Source;
@@ -10,7 +9,6 @@ use crate::collection::{Ordinal, Passage};
 use crate::error::Result;
 use crate::eval::answers::{Matching, Tokens};
 use crate::random::Random;
-use crate::sparse::SparseIndex;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::BTreeMap;
 
@@ -95,19 +93,20 @@ impl Auditor {
     }
 
     /// Measures the test itself on a block of queries.
-    pub(in super::super) fn test(&mut self, looked: &[Looked], sparse: &SparseIndex) -> Result<()> {
+    pub(in super::super) fn test(&mut self, looked: &[Looked], engine: &Engine<'_>, passages: usize) -> Result<()> {
         let measure = |looked: &Looked| -> Result<(Share, Share)> {
             let (mut sensitivity, mut alarms) = (Share::default(), Share::default());
-            let Some(answers) = &looked.asked.answers else { return Ok((sensitivity, alarms)) };
-            let holds = |features: &Features| answers.held_by(&features.tokens, Matching::Korean);
-            looked.asked.features.iter().for_each(|features| sensitivity.add(holds(features)));
+            let asked = &looked.asked;
+            let Some(answers) = &asked.answers else { return Ok((sensitivity, alarms)) };
+            for ordinal in &asked.ordinals {
+                sensitivity.add(engine.holds_answer(answers, *ordinal)?);
+            }
             // A stream of its own: the audit must not change what is mined.
-            let mut random = Random::of(!self.seed, looked.asked.query.id.as_str());
+            let mut random = Random::of(!self.seed, asked.query.id.as_str());
             for _ in 0..ALARMS {
-                let ordinal = Ordinal(random.below(sparse.len()) as u32);
-                if !looked.asked.ordinals.contains(&ordinal) {
-                    let tokens = Tokens::of(&sparse.passage(ordinal)?.text);
-                    alarms.add(answers.held_by(&tokens, Matching::Korean));
+                let ordinal = Ordinal(random.below(passages) as u32);
+                if !asked.ordinals.contains(&ordinal) {
+                    alarms.add(engine.holds_answer(answers, ordinal)?);
                 }
             }
             Ok((sensitivity, alarms))
@@ -221,6 +220,10 @@ impl Auditor {
         for band in &mut bands {
             band.estimate = if self.acts.0 { test.behind_the_filter(band.answers) } else { test.prevalence(band.held) };
             band.estimate = band.estimate.filter(|_| band.held.of > 0);
+            if let Some(estimate) = &mut band.estimate {
+                // The judged positives may word the answer as no other right passage does: suspects bound what is missed.
+                estimate.high = estimate.high.max(band.suspects.interval().1);
+            }
         }
         let weight: f64 = bands.iter().filter(|band| band.estimate.is_some()).map(|band| band.held.of as f64).sum();
         let sum = |of: fn(&Estimate) -> f64| {

@@ -5,14 +5,15 @@
 //!
 //! - **flagged**: candidates that hold an answer or are twins of a positive, *before* any filter. A count, not a guess.
 //! - **suspect**: *mined* negatives with a sign that no filter acted on: the answer's characters stand in them in
-//!   another spacing, their title holds the answer, the second encoder (or the index's own, where another source
-//!   offered them) puts them above the lowest positive; and answers or twins where those filters are off.
+//!   another spacing, their title holds the answer, the second encoder puts them above the lowest positive; and answers
+//!   or twins where those filters are off.
 //! - **estimate**: the share of the mined negatives that are right after all. Holding an answer is a test for being
 //!   right; its sensitivity `s` is measured on the judged positives, its false alarms `f` on random passages. Of a share
 //!   `q` of candidates that test positive, `p = (q − f) / (s − f)` are right (Rogan and Gladen), and of those that the
 //!   answer filter lets through, `p (1 − s) / (p (1 − s) + (1 − p)(1 − f))` (Bayes). Without the filter the estimate is
 //!   `p` itself, with `q` counted among the mined. It supposes that other right passages word the answer as the judged
-//!   ones do, and is absent where no answer is known.
+//!   ones do (of extracted answers nearly all positives test positive), so its upper end is never below that of the
+//!   suspects; it is absent where no answer is known.
 //! - **sheet**: rows drawn alike from every source and band, to be judged by a person.
 //!
 //! Intervals are Wilson's at 95 %; the estimate's joins the unfavourable, and the favourable, ends of its parts.
@@ -125,7 +126,7 @@ pub struct BandReport {
     pub characters: u64,
     /// Of the mined: the title holds an answer.
     pub titles: u64,
-    /// Of the mined: an encoder puts them above the lowest positive.
+    /// Of the mined: the second encoder puts them above the lowest positive.
     pub outranking: u64,
     /// Of the mined whose query has answers: they hold one all the same.
     pub held: Share,
