@@ -31,17 +31,23 @@
 //! # Ok::<(), parallax::Error>(())
 //! ```
 //!
-//! Cost: `6 B M d` floating-point operations forward and backward, and some ten arrays `[B, M]`. candle's fused
-//! softmax has no gradient, silently; all here is composed of operations that have one.
+//! Cost: `6 B M d` floating-point operations forward and backward, and on the CPU one pass over the scores
+//! ([`likelihood`]). Elsewhere the loss is composed of operations that have a gradient; candle's fused softmax has
+//! none, silently.
 //!
 //! Sources: V. Karpukhin et al., "Dense passage retrieval", 2020 (`nll`); A. Radford et al., CLIP, 2021 (symmetric);
 //! G. Hinton et al., "Distilling the knowledge in a neural network", 2015; A. Kusupati et al., "Matryoshka
 //! representation learning", 2022.
 
+mod likelihood;
+
 use super::failed;
+use super::gradients::with_values;
 use crate::encoder::contract::Similarity;
 use crate::error::Result;
 use candle_core::{D, Tensor};
+use likelihood::Likelihood;
+use std::sync::Mutex;
 
 /// Which loss.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,10 +95,10 @@ impl Default for LossOptions {
 
 /// The loss, a scalar: `q [B, d]`, `p [M, d]`, `mask [B, M]`, `teacher [B, M]`.
 pub fn loss(q: &Tensor, p: &Tensor, mask: &Tensor, teacher: Option<&Tensor>, options: &LossOptions) -> Result<Tensor> {
-    composed(q, p, mask, teacher, options).map_err(failed)
+    by_width(q, p, mask, teacher, options).map_err(failed)
 }
 
-fn composed(
+fn by_width(
     q: &Tensor,
     p: &Tensor,
     mask: &Tensor,
@@ -125,8 +131,40 @@ fn at_full_width(
         Similarity::Cosine => (unit(q)?, unit(p)?),
         Similarity::Dot => (q.clone(), p.clone()),
     };
-    let b = q.dim(0)?;
-    let scores = ((q.contiguous()?.matmul(&p.t()?)? / options.temperature)? + mask)?;
+    // Dividing the queries costs less than dividing the scores.
+    let scores = (q / options.temperature)?.matmul(&p.t()?)?;
+    if scores.device().is_cpu() {
+        fused(&scores, mask, teacher, options)
+    } else {
+        composed(&scores, mask, teacher, options)
+    }
+}
+
+/// The loss of scores in one pass.
+fn fused(
+    scores: &Tensor,
+    mask: &Tensor,
+    teacher: Option<&Tensor>,
+    options: &LossOptions,
+) -> candle_core::Result<Tensor> {
+    let copy = |tensor: &Tensor| with_values(tensor, <[f32]>::to_vec).map_err(candle_core::Error::wrap);
+    let teacher = match teacher {
+        None => None,
+        Some(teacher) => Some((copy(&(teacher / options.distillation.temperature)?)?, options.distillation.weight)),
+    };
+    let gradient = Mutex::new(Vec::new());
+    scores.apply_op1(Likelihood { mask: copy(mask)?, teacher, symmetric: options.symmetric, gradient })
+}
+
+/// The same of candle's operations.
+fn composed(
+    scores: &Tensor,
+    mask: &Tensor,
+    teacher: Option<&Tensor>,
+    options: &LossOptions,
+) -> candle_core::Result<Tensor> {
+    let b = scores.dim(0)?;
+    let scores = (scores + mask)?;
     let log_shares = log_softmax(&scores)?;
     let mut loss = diagonal(&log_shares)?;
     if options.symmetric {
@@ -246,6 +284,15 @@ mod tests {
             let value = f64::from(found.to_scalar::<f32>().unwrap());
             assert!((value - expected(&q, &p)).abs() < 1e-5, "variant {variant}: {value} {}", expected(&q, &p));
             let gradients = found.backward().unwrap();
+            let scores = tensor(&random(7, B * M), M);
+            let scores = Var::from_tensor(&scores).unwrap();
+            let both = [fused, composed].map(|form| {
+                let loss = form(&scores, &tensor(&mask(), M), teacher.as_ref(), &options).unwrap();
+                let gradient = loss.affine(2.0, 0.0).unwrap().backward().unwrap();
+                let gradient = gradient.get(&scores).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                [vec![loss.to_scalar::<f32>().unwrap()], gradient].concat()
+            });
+            assert!(both[0].iter().zip(&both[1]).all(|(a, b)| (a - b).abs() < 1e-5), "variant {variant}: {both:?}");
             for (side, var) in vars.iter().enumerate() {
                 let gradient = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 for (at, slope) in gradient.iter().enumerate() {
