@@ -91,7 +91,7 @@ pub(crate) struct Args {
     /// Steps in all.
     #[arg(long, value_name = "N", help_heading = "Steps")]
     steps: Option<usize>,
-    /// The highest learning rate; .01 for static models, 2e-5 for transformers by default.
+    /// The highest learning rate; .003 for static models, 2e-5 for transformers by default.
     #[arg(long, value_name = "F", help_heading = "Steps")]
     lr: Option<f64>,
     /// Steps in which the rate rises: a share below 1, or a number of steps.
@@ -106,9 +106,9 @@ pub(crate) struct Args {
     /// Longest gradient; 0 for none.
     #[arg(long, value_name = "F", default_value_t = 1.0, help_heading = "Steps")]
     clip: f64,
-    /// Tokens (static) or hidden components (transformers) dropped while training, as a share.
-    #[arg(long, value_name = "F", default_value_t = 0.1, help_heading = "Steps")]
-    dropout: f64,
+    /// Tokens (static) or hidden components (transformers) dropped while training, as a share; .2 and .1 by default.
+    #[arg(long, value_name = "F", help_heading = "Steps")]
+    dropout: Option<f64>,
     /// Seed of order, masks and new rows.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Steps")]
     seed: u64,
@@ -194,6 +194,8 @@ fn shown(figures: &[(String, f64)]) -> String {
 }
 
 fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
+    let model = fetch::choice(&args.model, ui)?;
+    let is_static = parallax::encoder::is_static(&model.location)?;
     let towers = TowerOptions {
         question_model: args.question_model.as_deref().map(|name| fetch::choice(name, ui)).transpose()?,
         freeze_passage: args.freeze.is_some(),
@@ -201,13 +203,12 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         layers: args.layers,
         max_query_tokens: args.max_query_tokens,
         max_passage_tokens: args.max_passage_tokens,
-        dropout: args.dropout,
+        dropout: args.dropout.unwrap_or(if is_static { 0.2 } else { 0.1 }),
         vocabulary: args.add_vocabulary.map(|more| (more, args::sources(&args.add_texts))),
         device: args.device.clone(),
         seed: args.seed,
-        ..TowerOptions::of(fetch::choice(&args.model, ui)?)
+        ..TowerOptions::of(model)
     };
-    let is_static = towers.is_static()?;
     let usual = if is_static { TrainOptions::for_static() } else { TrainOptions::default() };
     let options = TrainOptions {
         similarity: args.similarity.as_deref().and_then(Similarity::from_name),
@@ -261,7 +262,8 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
 
 fn say(trained: &Trained, args: &Args, ui: &Ui) {
     let report = &trained.report;
-    let early = if report.steps < report.planned { format!(" of {}", thousands(report.planned as u64)) } else { String::new() };
+    let early =
+        if report.steps < report.planned { format!(" of {}", thousands(report.planned as u64)) } else { String::new() };
     ui.note(&format!(
         "{} {}   {} steps{early}   loss {:.3} to {:.3}   kept step {}   in {}",
         bold("trained"),
@@ -282,9 +284,7 @@ fn say(trained: &Trained, args: &Args, ui: &Ui) {
 
 /// The table of figures and the verdict below it.
 pub(crate) fn judged(verdict: &Verdict) -> String {
-    let mut rows = vec![
-        vec![String::new(), "before".to_string(), "after".to_string()],
-    ];
+    let mut rows = vec![vec![String::new(), "before".to_string(), "after".to_string()]];
     for ((name, before), (_, after)) in verdict.before.iter().zip(&verdict.after) {
         let digits = if name == "average rank" { 1 } else { 4 };
         rows.push(vec![name.clone(), format!("{before:.digits$}"), format!("{after:.digits$}")]);

@@ -126,7 +126,8 @@ impl HeldOut {
         asked.sort_by_cached_key(|(query, _)| Random::of(seed, query.id.as_str()).next_u64());
         asked.truncate(limits.queries);
         if asked.len() < 2 {
-            let message = format!("`{source}` holds {} questions with a relevant passage, too few to validate", asked.len());
+            let message =
+                format!("`{source}` holds {} questions with a relevant passage, too few to validate", asked.len());
             return Err(Error::bad_input(message).hint("validation needs judged questions and their passages"));
         }
         let mut kept: HashSet<usize> = asked.iter().flat_map(|(_, relevant)| relevant.iter().copied()).collect();

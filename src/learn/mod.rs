@@ -129,9 +129,10 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
     let sets = request.examples.iter().map(|source| example_set(source, &request.read)).collect::<Result<Vec<_>>>()?;
     let towers = request.towers.open(progress)?;
     let seed = request.options.seed;
-    let held = request.held_out.as_ref().map(|held| {
-        HeldOut::read(&held.source, &held.passages, &held.read, held.limits, seed)
-    });
+    let held = request
+        .held_out
+        .as_ref()
+        .map(|held| HeldOut::read(&held.source, &held.passages, &held.read, held.limits, seed));
     let held = held.transpose()?;
     let teacher = request.teacher.as_ref().map(|choice| encoder::open_named(&choice.location, &choice.name));
     let teacher = teacher.transpose()?;

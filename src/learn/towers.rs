@@ -61,11 +61,6 @@ impl TowerOptions {
         }
     }
 
-    /// Whether the model is a static encoder.
-    pub fn is_static(&self) -> Result<bool> {
-        crate::encoder::is_static(&self.model.location)
-    }
-
     /// Opens the towers.
     pub fn open(&self, progress: &dyn Progress) -> Result<Towers> {
         let device = crate::train::device(&self.device)?;
