@@ -43,7 +43,7 @@ enum Command {
     BuildIndex(build_index::Args),
     Query(query::Args),
     Compare(compare::Args),
-    MineNegatives(mine_negatives::Args),
+    MineNegatives(Box<mine_negatives::Args>),
     Info(info::Args),
     Check(check::Args),
     Convert(convert::Args),
