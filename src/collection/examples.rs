@@ -1,7 +1,44 @@
 //! What a dual encoder learns from: a query, passages that answer it, and passages that only look as if they did.
 //!
-//! Mining gives [`TrainingExample`]s and training takes them, through files. The own format is one JSON line an
-//! example and carries where each negative came from ([`Provenance`]); the formats of other tools carry less.
+//! Mining gives [`TrainingExample`]s and training takes them, through files, which [`read::examples`] reads and
+//! [`ExampleWriter`] writes. The own layout is a contract: one JSON object a line; keys that have nothing to say are
+//! left out, and new keys may come:
+//!
+//! ```json
+//! {"query_id": "q1", "query": "who first measured the speed of light", "answers": ["Ole Rømer"],
+//!  "positives": [{"id": "p7", "title": "Speed of light", "text": "Rømer first measured it in 1676."}],
+//!  "negatives": [{"id": "p9", "title": "Light", "text": "Its speed is a constant.",
+//!                 "source": "sparse", "rank": 2, "sparse": {"rank": 2, "score": 11.25}, "dense": {"score": 0.41},
+//!                 "teacher": 0.125, "verdict": "negative", "reason": "…"}]}
+//! ```
+//!
+//! (one line in the file). Negatives stand hardest first and may be none. `rank` counts from 1 over all that `source`
+//! offered; `sparse` and `dense` are the rank and raw score on each side, the rank left out beyond the depth that was
+//! searched; `teacher` is a scoring encoder's own value of the pair. Positives may have the same keys. Numbers read
+//! back as the same 64-bit floats.
+//!
+//! The layouts of other tools carry less:
+//!
+//! | layout | file | cannot hold |
+//! |---|---|---|
+//! | parallax | JSON lines | – |
+//! | DPR | a JSON list, one example a line; negatives in `hard_negative_ctxs` | provenance, but for one score |
+//! | Tevatron | JSON lines | provenance |
+//! | FlagEmbedding | JSON lines; ids in `query_id`, `pos_id`, `neg_id`, which its loader passes over | titles, answers, provenance but for teacher scores |
+//! | triplets | JSON lines, a row for each pair of a positive and a negative | ids, titles, answers, provenance, examples without negatives |
+//! | n-tuples | JSON lines, a row for each positive | the same, examples with fewer than n negatives, negatives beyond n |
+//!
+//! DPR's `score` is 1000 and its `title_score` 1 for positives, as in the published files; negatives have the raw score
+//! of the side that offered them, or 0. Titles without a place stand before their texts. sentence-transformers reads
+//! columns by their order and wants every row complete, so no key is added there, and what cannot fill a row is left
+//! out. Whatever is lost is counted in [`WrittenExamples::losses`].
+//!
+//! Sources: the READMEs and loaders of DPR (Karpukhin et al., 2020), Tevatron (Gao et al., 2022) and FlagEmbedding
+//! (Xiao et al., "C-Pack", 2023); the dataset documentation of sentence-transformers (Reimers & Gurevych, 2019).
+//!
+//! [`read::examples`]: super::read::examples()
+//! [`ExampleWriter`]: super::write::ExampleWriter
+//! [`WrittenExamples::losses`]: super::write::WrittenExamples::losses
 
 use super::{PassageId, Query};
 use crate::error::{Error, Result};
@@ -91,7 +128,8 @@ pub struct ExamplePassage {
     pub title: String,
     /// Its words.
     pub text: String,
-    /// Where it came from; `None` for positives and for examples of other tools.
+    /// Where it came from; `None` for most positives, and for examples of other tools (but for FlagEmbedding's scores,
+    /// which are teachers').
     pub provenance: Option<Provenance>,
 }
 

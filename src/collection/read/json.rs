@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn numbers_are_exactly_what_is_written() {
-        // Each of these is off by one unit in the last place, or worse, as serde_json reads it by itself.
+        // The third is off by one unit in the last place as serde_json reads it by itself.
         let text =
             r#"{"a-1\"2": [14.678404808044434, {"b": -7, "c": 1.1234567890123457e-300}], "d\\": 0.12345678901234566}"#;
         let mut object = object(text).unwrap();

@@ -1,74 +1,17 @@
-//! Training examples, written for our own training and for other tools'.
+//! Training examples, written for our own training and for other tools' ([the layouts](crate::collection::examples)).
 //!
-//! The own layout is a contract. One JSON object a line; keys that have nothing to say are left out, new keys may come:
-//!
-//! ```json
-//! {"query_id": "q1", "query": "who first measured the speed of light", "answers": ["Ole Rømer"],
-//!  "positives": [{"id": "p7", "title": "Speed of light", "text": "Rømer first measured it in 1676."}],
-//!  "negatives": [{"id": "p9", "title": "Light", "text": "Its speed is a constant.",
-//!                 "source": "sparse", "rank": 2, "sparse": {"rank": 2, "score": 11.25}, "dense": {"score": 0.41},
-//!                 "teacher": 0.125, "verdict": "negative", "reason": "…"}]}
-//! ```
-//!
-//! (one line in the file). `rank` counts from 1 over all that `source` offered; `sparse` and `dense` are the raw rank
-//! and score on each side, the rank left out beyond the depth that was searched; `teacher` is a scoring encoder's own
-//! value of the pair. Numbers read back as the same 64-bit floats.
-//!
-//! | layout | file | cannot hold |
-//! |---|---|---|
-//! | parallax | JSON lines | – |
-//! | DPR | a JSON list, one example a line; negatives in `hard_negative_ctxs` | provenance (but for one score) |
-//! | Tevatron | JSON lines | provenance |
-//! | FlagEmbedding | JSON lines; ids in `query_id`, `pos_id`, `neg_id`, which its loader passes over | titles, answers, provenance (but for teacher scores) |
-//! | triplets | JSON lines, a row for each pair of a positive and a negative | ids, titles, answers, provenance, examples without negatives |
-//! | n-tuples | JSON lines, a row for each positive | the same, and examples with fewer than n negatives, negatives beyond n |
-//!
-//! DPR's `score` is 1000 and its `title_score` 1 for positives, as in the published files; negatives have the score of
-//! the side that offered them, or 0. Titles without a place stand before their texts. sentence-transformers reads
-//! columns by their order and wants every row complete, so there no key is added, and what cannot fill a row is left
-//! out. Whatever is lost is counted in [`WrittenExamples::losses`].
-//!
-//! ```
-//! use parallax::collection::examples::{ExamplePassage, TrainingExample};
-//! use parallax::collection::read::{self, ReadOptions, Source};
-//! use parallax::collection::write::{ExampleFormat, ExampleWriter};
-//! # fn main() -> parallax::Result<()> {
-//! # let folder = std::env::temp_dir().join(format!("parallax-doc-examples-{}", std::process::id()));
-//! # parallax::storage::create_folder(&folder)?;
-//! let passage = |id: &str, text: &str| ExamplePassage {
-//!     id: id.into(), title: String::new(), text: text.into(), provenance: None,
-//! };
-//! let example = TrainingExample {
-//!     query: parallax::Query::new("q1", "capital of Korea"),
-//!     positives: vec![passage("a", "Seoul is the capital.")],
-//!     negatives: vec![passage("b", "Busan lies at the sea.")],
-//! };
-//! let path = folder.join("examples.json.gz");
-//! let mut writer = ExampleWriter::create(&path, ExampleFormat::Dpr, 1)?;
-//! writer.write(&example)?;
-//! assert_eq!(writer.finish()?.negatives, 1);
-//! let summary = read::examples(&Source::new(&path), &ReadOptions::default(), &mut |read| {
-//!     assert_eq!(read, example);
-//!     Ok(())
-//! })?;
-//! assert_eq!(summary.format, ExampleFormat::Dpr);
-//! # std::fs::remove_dir_all(&folder).unwrap();
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! Cost: one pass, nothing held. Equal examples give equal bytes, packed or not.
-//!
-//! Sources: the README and loader of DPR (Karpukhin et al., 2020), Tevatron (Gao et al., 2022) and FlagEmbedding
-//! (Xiao et al., "C-Pack", 2023); the dataset documentation of sentence-transformers (Reimers and Gurevych, 2019).
+//! Examples go in, a file comes out; nothing is held. What the layout has no room for is counted, never dropped in
+//! silence.
+
+mod wire;
 
 use super::losses::Losses;
 use super::output::Output;
-use crate::collection::examples::{ExampleFormat, ExamplePassage, SideScore, TrainingExample};
+use crate::collection::examples::{ExampleFormat, ExamplePassage, TrainingExample};
 use crate::error::{Error, Result};
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use std::path::Path;
+use wire::{Dpr, Flag, Negatives, Own, Tevatron, Tuple, dpr, ids, offered, own, teacher, tevatron, texts};
 
 /// What was written and what the layout could not hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +26,37 @@ pub struct WrittenExamples {
     pub losses: Vec<String>,
 }
 
-/// Writes examples one after the other; the file appears under its name when it is finished.
+/// Writes examples one after the other; the file appears under its name when it is finished, and not at all when the
+/// writer is dropped before. Equal examples give equal bytes, packed or not.
+///
+/// ```
+/// use parallax::collection::examples::{ExamplePassage, TrainingExample};
+/// use parallax::collection::read::{self, ReadOptions, Source};
+/// use parallax::collection::write::{ExampleFormat, ExampleWriter};
+/// # fn main() -> parallax::Result<()> {
+/// # let folder = std::env::temp_dir().join(format!("parallax-doc-examples-{}", std::process::id()));
+/// # parallax::storage::create_folder(&folder)?;
+/// let passage = |id: &str, text: &str| ExamplePassage {
+///     id: id.into(), title: String::new(), text: text.into(), provenance: None,
+/// };
+/// let example = TrainingExample {
+///     query: parallax::Query::new("q1", "capital of Korea"),
+///     positives: vec![passage("a", "Seoul is the capital.")],
+///     negatives: vec![passage("b", "Busan lies at the sea.")],
+/// };
+/// let path = folder.join("examples.json.gz");
+/// let mut writer = ExampleWriter::create(&path, ExampleFormat::Dpr, 1)?;
+/// writer.write(&example)?;
+/// assert_eq!(writer.finish()?.negatives, 1);
+/// let summary = read::examples(&Source::new(&path), &ReadOptions::default(), &mut |read| {
+///     assert_eq!(read, example);
+///     Ok(())
+/// })?;
+/// assert_eq!(summary.format, ExampleFormat::Dpr);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok(())
+/// # }
+/// ```
 pub struct ExampleWriter {
     out: Output,
     format: ExampleFormat,
@@ -93,8 +66,8 @@ pub struct ExampleWriter {
 }
 
 impl ExampleWriter {
-    /// Begins a file, packed where its name ends in `.gz`. `negatives_per_example` is the n of [`ExampleFormat::NTuples`];
-    /// the other layouts take as many as an example has.
+    /// Begins a file, packed where its name ends in `.gz`. `negatives_per_example` is the n of
+    /// [`ExampleFormat::NTuples`]; the other layouts take as many as an example has.
     pub fn create(path: &Path, format: ExampleFormat, negatives_per_example: usize) -> Result<Self> {
         let out = Output::create(path)?;
         let (written, losses) = (WrittenExamples::default(), Losses::default());
@@ -236,182 +209,6 @@ fn check(example: &TrainingExample) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn teacher(passage: &ExamplePassage) -> Option<f64> {
-    passage.provenance.as_ref()?.teacher
-}
-
-/// The raw score of the side that offered a passage; 0 where nothing is known.
-fn offered(passage: &ExamplePassage) -> f64 {
-    let Some(trace) = &passage.provenance else { return 0.0 };
-    let (first, second) =
-        if trace.source.starts_with("dense") { (trace.dense, trace.sparse) } else { (trace.sparse, trace.dense) };
-    first.or(second).map_or(0.0, |side| side.score)
-}
-
-fn texts(passages: &[ExamplePassage]) -> Vec<String> {
-    passages.iter().map(ExamplePassage::full_text).collect()
-}
-
-fn ids(passages: &[ExamplePassage]) -> Vec<&str> {
-    passages.iter().map(|passage| passage.id.as_str()).collect()
-}
-
-fn own(passages: &[ExamplePassage]) -> Vec<OwnPassage<'_>> {
-    let side = |side: SideScore| OwnSide { rank: side.rank, score: side.score };
-    let trace = |passage: &ExamplePassage| {
-        passage.provenance.as_ref().map(|trace| Trace {
-            source: trace.source.clone(),
-            rank: trace.rank,
-            sparse: trace.sparse.map(side),
-            dense: trace.dense.map(side),
-            teacher: trace.teacher,
-            verdict: trace.verdict.clone(),
-            reason: trace.reason.clone(),
-        })
-    };
-    passages
-        .iter()
-        .map(|passage| OwnPassage {
-            id: passage.id.as_str(),
-            title: &passage.title,
-            text: &passage.text,
-            trace: trace(passage),
-        })
-        .collect()
-}
-
-fn dpr(passage: &ExamplePassage, score: f64, title_score: u8) -> DprPassage<'_> {
-    DprPassage { title: &passage.title, text: &passage.text, score, title_score, passage_id: passage.id.as_str() }
-}
-
-fn tevatron(passages: &[ExamplePassage]) -> Vec<TevatronPassage<'_>> {
-    let fields = passages.iter().map(|ExamplePassage { id, title, text, .. }| (id.as_str(), title, text));
-    fields.map(|(docid, title, text)| TevatronPassage { docid, title, text }).collect()
-}
-
-#[derive(Serialize)]
-struct Own<'a> {
-    query_id: &'a str,
-    query: &'a str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    answers: &'a [String],
-    positives: Vec<OwnPassage<'a>>,
-    negatives: Vec<OwnPassage<'a>>,
-}
-
-#[derive(Serialize)]
-struct OwnPassage<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    title: &'a str,
-    text: &'a str,
-    #[serde(flatten)]
-    trace: Option<Trace>,
-}
-
-/// Where a passage came from; `source` is always there, so that an empty trace reads back as one.
-#[derive(Serialize)]
-struct Trace {
-    source: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rank: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sparse: Option<OwnSide>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dense: Option<OwnSide>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    teacher: Option<f64>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    verdict: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
-}
-
-#[derive(Serialize)]
-struct OwnSide {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rank: Option<usize>,
-    score: f64,
-}
-
-#[derive(Serialize)]
-struct Dpr<'a> {
-    query_id: &'a str,
-    question: &'a str,
-    answers: &'a [String],
-    positive_ctxs: Vec<DprPassage<'a>>,
-    negative_ctxs: [(); 0],
-    hard_negative_ctxs: Vec<DprPassage<'a>>,
-}
-
-#[derive(Serialize)]
-struct DprPassage<'a> {
-    title: &'a str,
-    text: &'a str,
-    score: f64,
-    title_score: u8,
-    passage_id: &'a str,
-}
-
-#[derive(Serialize)]
-struct Tevatron<'a> {
-    query_id: &'a str,
-    query: &'a str,
-    answers: &'a [String],
-    positive_passages: Vec<TevatronPassage<'a>>,
-    negative_passages: Vec<TevatronPassage<'a>>,
-}
-
-#[derive(Serialize)]
-struct TevatronPassage<'a> {
-    docid: &'a str,
-    title: &'a str,
-    text: &'a str,
-}
-
-#[derive(Serialize)]
-struct Flag<'a> {
-    query: &'a str,
-    pos: Vec<String>,
-    neg: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pos_scores: Option<Vec<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    neg_scores: Option<Vec<f64>>,
-    query_id: &'a str,
-    pos_id: Vec<&'a str>,
-    neg_id: Vec<&'a str>,
-}
-
-/// A row of sentence-transformers; its keys stand in the order that gives them their meaning.
-struct Tuple<'a> {
-    query: &'a str,
-    positive: &'a ExamplePassage,
-    negatives: Negatives<'a>,
-}
-
-enum Negatives<'a> {
-    One(&'a ExamplePassage),
-    Many(&'a [ExamplePassage]),
-}
-
-impl Serialize for Tuple<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_map(None)?;
-        row.serialize_entry("anchor", self.query)?;
-        row.serialize_entry("positive", &self.positive.full_text())?;
-        match self.negatives {
-            Negatives::One(negative) => row.serialize_entry("negative", &negative.full_text())?,
-            Negatives::Many(negatives) => {
-                for (i, negative) in negatives.iter().enumerate() {
-                    row.serialize_entry(&format!("negative_{}", i + 1), &negative.full_text())?;
-                }
-            }
-        }
-        row.end()
-    }
 }
 
 #[cfg(test)]

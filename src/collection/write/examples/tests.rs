@@ -1,7 +1,7 @@
 //! What leaves, byte for byte, and what comes back.
 
 use super::*;
-use crate::collection::examples::Provenance;
+use crate::collection::examples::{Provenance, SideScore};
 use crate::collection::read::{self, ExamplesSummary, ReadOptions, Source};
 use crate::collection::{PassageId, Query, QueryId};
 use proptest::prelude::*;
