@@ -44,7 +44,7 @@ enum Command {
     BuildIndex(build_index::Args),
     Query(query::Args),
     Compare(compare::Args),
-    MineNegatives(mine_negatives::Args),
+    MineNegatives(Box<mine_negatives::Args>),
     Info(info::Args),
     Check(check::Args),
     Train(Box<train::Args>),

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use parallax::{Passage, collection::pseudo, random::Random};
-//! let text = "Busan lies at the sea. Its harbour is the largest of Korea, and its beaches draw many.";
+//! let text = "Busan lies at the sea, in the far south-east. Its harbour is the largest of Korea, and its beaches draw many.";
 //! let passage = Passage::new("p", "Busan", text);
 //! assert_eq!(pseudo::title(&passage).unwrap().query, "Busan");
 //! let asked = pseudo::sentence(&passage, &mut Random::new(1)).unwrap();

@@ -64,8 +64,7 @@ pub(super) fn offers(
     };
     let sparse = |places: &Places| places.sparse;
     let dense = |places: &Places| places.dense;
-    let on_side = |side: &dyn Fn(&Places) -> Option<SideScore>,
-                   other: Option<&dyn Fn(&Places) -> Option<SideScore>>| {
+    let on_side = |side: Side<'_>, other: Option<Side<'_>>| {
         let mut candidates: Vec<Candidate> = places
             .iter()
             .filter_map(|(ordinal, places)| {
@@ -143,6 +142,9 @@ fn ranks(ranking: &Ranking<Ordinal>) -> impl Iterator<Item = (Ordinal, SideScore
     let place = |(i, (ordinal, score)): (usize, (&Ordinal, f64))| (*ordinal, SideScore { rank: Some(i + 1), score });
     ranking.iter().enumerate().map(place)
 }
+
+/// A look at one side of a passage's places.
+type Side<'a> = &'a dyn Fn(&Places) -> Option<SideScore>;
 
 fn hybrid(
     searcher: &Searcher,

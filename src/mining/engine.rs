@@ -40,7 +40,7 @@ pub(super) struct Engine<'a> {
 
 /// One query with everything that was offered and what the filters said.
 pub(super) struct Looked {
-    pub(super) asked: Box<Asked>,
+    pub(super) asked: Asked,
     pub(super) offers: Vec<Offer>,
     /// One a candidate; `None` survives.
     pub(super) verdicts: Vec<Vec<Option<Filter>>>,
@@ -89,7 +89,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Searches and filters a block of queries; with `everything`, also signs of candidates that are kept out anyway.
-    pub(super) fn look(&mut self, mut asked: Vec<Box<Asked>>, everything: bool) -> Result<Vec<Looked>> {
+    pub(super) fn look(&mut self, mut asked: Vec<Asked>, everything: bool) -> Result<Vec<Looked>> {
         self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
         for asked in &mut asked {
             asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
@@ -100,11 +100,10 @@ impl<'a> Engine<'a> {
             None => vec![None; asked.len()],
         };
         let this = &*self;
-        let numbered: Vec<(Box<Asked>, Option<Yardstick>, Option<Vec<f32>>)> =
-            asked.into_iter().zip(yardsticks).zip(rows).map(|((asked, y), row)| (asked, y, row)).collect();
-        let mut looked: Vec<Looked> = numbered
+        let ready: Vec<_> = asked.into_iter().zip(yardsticks).zip(rows).collect();
+        let mut looked: Vec<Looked> = ready
             .into_par_iter()
-            .map(|(asked, yardstick, row)| this.search(asked, yardstick, row.as_deref()))
+            .map(|((asked, yardstick), row)| this.search(asked, yardstick, row.as_deref()))
             .collect::<Result<_>>()?;
         let reads = filter::reads_texts(&self.options.filters);
         if reads || everything {
@@ -127,7 +126,7 @@ impl<'a> Engine<'a> {
         Ok(looked)
     }
 
-    fn encode(&self, asked: &[Box<Asked>]) -> Result<Vec<Option<Vec<f32>>>> {
+    fn encode(&self, asked: &[Asked]) -> Result<Vec<Option<Vec<f32>>>> {
         if !self.options.mix.needs_dense() || asked.is_empty() {
             return Ok(vec![None; asked.len()]);
         }
@@ -139,7 +138,7 @@ impl<'a> Engine<'a> {
         Ok((0..asked.len()).map(|i| Some(rows.row(i).to_vec())).collect())
     }
 
-    fn search(&self, asked: Box<Asked>, yardstick: Option<Yardstick>, row: Option<&[f32]>) -> Result<Looked> {
+    fn search(&self, asked: Asked, yardstick: Option<Yardstick>, row: Option<&[f32]>) -> Result<Looked> {
         let question = text::nfc(&asked.query.text);
         let offers = offers(self.searcher, &question, row, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {

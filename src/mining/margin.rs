@@ -59,7 +59,7 @@ struct Seen {
 }
 
 /// Fits a margin for each ranked source on the sampled queries.
-pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Box<Asked>>, options: &MineOptions) -> Result<Vec<Fitted>> {
+pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Asked>, options: &MineOptions) -> Result<Vec<Fitted>> {
     let parts = options.mix.parts();
     let mut seen: Vec<Vec<Vec<Seen>>> = parts.iter().map(|_| Vec::new()).collect();
     let mut sample = sample.into_iter().peekable();

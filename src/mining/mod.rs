@@ -108,7 +108,7 @@ pub fn mine(
                 break;
             }
             if let Prepared::Ask(ready) = prepared(query)? {
-                asked.push(ready);
+                asked.push(*ready);
             }
         }
         session.fit(asked)?;
@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn fit(&mut self, sample: Vec<Box<Asked>>) -> Result<()> {
+    fn fit(&mut self, sample: Vec<Asked>) -> Result<()> {
         // The second encoder has no say in where the margin lies.
         let teacher = self.engine.teacher.take();
         let fitted = margin::fit(&mut self.engine, sample, self.options)?;
@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
         let mut asked = Vec::new();
         for prepared in block {
             match prepared {
-                Prepared::Ask(ready) => asked.push(ready),
+                Prepared::Ask(ready) => asked.push(*ready),
                 Prepared::Left(outcome) => self.report.count(outcome),
             }
         }

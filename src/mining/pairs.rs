@@ -79,7 +79,7 @@ pub fn mine_pairs(
         let sample = order.iter().take(super::margin::SAMPLE).copied().collect::<Vec<_>>();
         let mut drawn = draw(searcher, &sample, pairs.kind, options.seed)?;
         drawn.truncate(super::margin::SAMPLE);
-        session.fit(drawn.into_iter().map(|drawn| Box::new(drawn.asked())).collect())?;
+        session.fit(drawn.into_iter().map(Drawn::asked).collect())?;
     }
     let mut left = pairs.pairs.unwrap_or(usize::MAX);
     for ordinals in order.chunks(STRIDE) {

@@ -41,13 +41,13 @@ impl<'a> Teacher<'a> {
     }
 
     /// Encodes the queries and their positives.
-    pub(super) fn yardsticks(&self, asked: &[Box<Asked>]) -> Result<Vec<Yardstick>> {
+    pub(super) fn yardsticks(&self, asked: &[Asked]) -> Result<Vec<Yardstick>> {
         let questions: Vec<&str> = asked.iter().map(|asked| asked.query.text.as_str()).collect();
         let texts: Vec<String> = asked.iter().flat_map(|asked| &asked.positives).map(|p| p.full_text()).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let (questions, positives) = (self.encode(&questions, Role::Query)?, self.encode(&texts, Role::Passage)?);
         let mut positives = positives.into_iter();
-        let yardstick = |(asked, row): (&Box<Asked>, Vec<f32>)| {
+        let yardstick = |(asked, row): (&Asked, Vec<f32>)| {
             let scores = positives.by_ref().take(asked.positives.len()).map(|positive| f64::from(dot(&row, &positive)));
             let positive = scores.fold(f64::INFINITY, f64::min);
             Yardstick { row, positive }
