@@ -15,7 +15,13 @@ impl Buffers {
             free.iter().enumerate().filter(|(_, buffer)| fits(buffer)).min_by_key(|(_, buffer)| buffer.capacity());
         let mut buffer = match best.map(|(at, _)| at) {
             Some(at) => free.swap_remove(at),
-            None => Vec::with_capacity(length),
+            None => {
+                // One leaves for one that comes, so that there are never more than were once in use together.
+                if !free.is_empty() {
+                    free.remove(0);
+                }
+                Vec::with_capacity(length)
+            }
         };
         drop(free);
         buffer.resize(length, 0.0);
@@ -28,18 +34,6 @@ impl Buffers {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
         }
     }
-
-    /// Gives free memory back to the system until at most `values` values are kept, those given first leaving first.
-    pub(crate) fn keep_at_most(&self, values: usize) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept: usize = free.iter().map(Vec::capacity).sum();
-        let mut leave = 0;
-        while kept > values {
-            kept -= free[leave].capacity();
-            leave += 1;
-        }
-        free.drain(..leave);
-    }
 }
 
 #[cfg(test)]
@@ -47,18 +41,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_unless_it_is_far_too_large_or_was_let_go() {
+    fn a_buffer_comes_back_unless_it_is_far_too_large_and_then_leaves() {
         let buffers = Buffers::default();
         let mut first = buffers.take(100);
         first[0] = 7.0;
         let place = first.as_ptr();
         buffers.give(first);
-        let small = buffers.take(10);
-        assert_ne!(small.as_ptr(), place);
         let again = buffers.take(60);
         assert_eq!((again.as_ptr(), again.len()), (place, 60));
         buffers.give(again);
-        buffers.keep_at_most(99);
+        assert_eq!(buffers.take(10).capacity(), 10);
         assert!(buffers.0.lock().unwrap().is_empty());
     }
 }
