@@ -26,6 +26,10 @@ pub enum Stage {
     Verifying,
     /// Bytes fetched.
     Fetching,
+    /// Texts cut into tokens before training.
+    Tokenizing,
+    /// Training steps.
+    Training,
 }
 
 impl Stage {
@@ -41,6 +45,8 @@ impl Stage {
             Stage::Counting => "counting",
             Stage::Verifying => "verifying",
             Stage::Fetching => "fetching",
+            Stage::Tokenizing => "tokenizing",
+            Stage::Training => "training",
         }
     }
 }
@@ -51,6 +57,8 @@ pub trait Progress: Send + Sync {
     fn begin(&self, _stage: Stage, _total: Option<u64>) {}
     /// `units` more of a stage are done.
     fn advance(&self, _stage: Stage, _units: u64) {}
+    /// A figure of a running stage, such as the loss; the newest one counts.
+    fn figure(&self, _stage: Stage, _name: &str, _value: f64) {}
     /// A stage is over.
     fn finish(&self, _stage: Stage) {}
     /// Something the user should know although work goes on.

@@ -180,7 +180,7 @@ impl Progress for Bars<'_> {
             None => ProgressBar::new_spinner(),
         });
         let template = match total {
-            Some(_) => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {per_sec}  {eta}",
+            Some(_) => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {per_sec}  {eta}  {msg}",
             None => "{prefix:<12}{spinner} {human_pos:>9}  {per_sec}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -198,6 +198,10 @@ impl Progress for Bars<'_> {
             running.done.fetch_add(units, Ordering::Relaxed);
             running.bar.inc(units);
         });
+    }
+
+    fn figure(&self, stage: Stage, name: &str, value: f64) {
+        self.with(stage, |running| running.bar.set_message(format!("{name} {value:.4}")));
     }
 
     fn finish(&self, stage: Stage) {

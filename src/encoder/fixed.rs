@@ -76,9 +76,14 @@ pub fn open(folder: &Path, name: &str) -> Result<FixedEncoder> {
     folder::open(folder, name)
 }
 
+/// The model the program carries, in its compact form.
+pub fn builtin_model() -> Result<StaticModel> {
+    StaticModel::from_bytes(BUILTIN)
+}
+
 /// Opens the model the program carries.
 pub fn builtin() -> Result<FixedEncoder> {
-    FixedEncoder::new(&StaticModel::from_bytes(BUILTIN)?, "builtin")
+    FixedEncoder::new(&builtin_model()?, "builtin")
 }
 
 impl FixedEncoder {
@@ -109,7 +114,8 @@ impl FixedEncoder {
         Ok(FixedEncoder { card, tokenizer: Tokenizer::WordPiece(Box::new(wordpiece)), table, unknown })
     }
 
-    fn tokens(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+    /// A text's token ids, appended to `out`; its prompt is the caller's to put before it.
+    pub(crate) fn tokens(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
         match &self.tokenizer {
             Tokenizer::WordPiece(wordpiece) => wordpiece.encode(text, out),
             Tokenizer::HuggingFace(tokenizer) => {
@@ -123,6 +129,18 @@ impl FixedEncoder {
             out.truncate(most);
         }
         Ok(())
+    }
+
+    /// The rows of all tokens, `[n, d]`, weights folded in.
+    pub(crate) fn token_rows(&self) -> Vec<f32> {
+        let mut rows = vec![0.0; self.table.scales.len() * self.table.dimension];
+        rows.chunks_mut(self.table.dimension).zip(0..).for_each(|(row, token)| self.table.add(token, row));
+        rows
+    }
+
+    /// The token that stands for unknown words.
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        self.unknown
     }
 
     /// Writes a text's row into `row`, which is zero before.

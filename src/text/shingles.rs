@@ -55,6 +55,11 @@ impl Signature {
         Some(Signature(Box::new(minima)))
     }
 
+    /// One key a band; texts that share a key are candidates.
+    pub fn bands(&self) -> impl Iterator<Item = u64> {
+        self.0.chunks(BAND).map(|minima| minima.iter().fold(0, |key, minimum| mix(key ^ u64::from(*minimum))))
+    }
+
     /// Estimated Jaccard similarity of the two texts' shingles, 0 to 1.
     pub fn similarity(&self, other: &Signature) -> f64 {
         self.0.iter().zip(other.0.iter()).filter(|(a, b)| a == b).count() as f64 / HASHES as f64
@@ -73,12 +78,7 @@ impl NearDuplicates {
     /// A text without a word equals nothing and is not kept.
     pub fn insert_or_match(&mut self, text: &str) -> Option<u32> {
         let signature = Signature::of(text)?;
-        let keys: Vec<(u8, u64)> = signature
-            .0
-            .chunks(BAND)
-            .enumerate()
-            .map(|(band, minima)| (band as u8, minima.iter().fold(0, |key, minimum| mix(key ^ u64::from(*minimum)))))
-            .collect();
+        let keys: Vec<(u8, u64)> = (0..).zip(signature.bands()).collect();
         let met = keys.iter().filter_map(|key| self.bands.get(key)).flatten();
         let twin = met.filter(|kept| self.kept[**kept as usize].similarity(&signature) >= THRESHOLD).min().copied();
         if twin.is_none() {

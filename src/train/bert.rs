@@ -42,8 +42,9 @@ mod pass;
 mod view;
 
 use super::failed;
-use super::ops::{self, buffers::Buffers, dropout::Masks};
-use super::tower::{Dropout, Packed, Parameter, Tower};
+use super::gradients::Gradients;
+use super::ops::{self, Function, buffers::Buffers, dropout::Masks, embedding::Tables};
+use super::tower::{Dropout, Packed, Parameter, Tower, replay};
 use crate::encoder::batch::Tokenizer;
 use crate::encoder::config::{Config, Family};
 use crate::encoder::contract::{Role, Similarity};
@@ -279,6 +280,40 @@ impl Bert {
         rows.broadcast_mul(&Tensor::from_vec(there, (texts.len(), 1), rows.device())?)
     }
 
+    /// Adds a pass's gradients to the sums.
+    fn back(
+        &self,
+        pass: &pass::Pass,
+        weights: &[Tensor],
+        texts: &Packed,
+        gradient: &Tensor,
+        into: &mut Gradients,
+    ) -> Result<()> {
+        let config = &self.model.config;
+        let gradient = gradient.contiguous().map_err(failed)?;
+        let back = ops::with_values(weights, |weights| {
+            let view = view::View::new(config, weights);
+            ops::with_values(std::slice::from_ref(&gradient), |gradient| pass.back(&view, gradient[0]))
+        });
+        let back = back.and_then(|back| back).map_err(failed)?;
+        let (rest, rows) = back.ok_or_else(|| Error::bug("a pass kept nothing for its way back"))?;
+        let tables = weights.len() - rest.len();
+        for ((i, weight), values) in weights.iter().enumerate().skip(tables).zip(rest) {
+            into.add(i, Tensor::from_vec(values, weight.shape(), &self.device).map_err(failed)?)?;
+        }
+        let mut small: Vec<Vec<f32>> = weights[1..tables].iter().map(|table| vec![0.0; table.elem_count()]).collect();
+        if let [positions, types @ ..] = small.as_mut_slice() {
+            let words = into.rows(0, config.vocab_size, config.hidden)?;
+            texts.ids.iter().filter(|id| **id != config.pad).for_each(|id| words.touched[*id as usize] = true);
+            let types = types.first_mut().map(Vec::as_mut_slice);
+            pass.scatter(rows, &mut Tables { words: words.values.as_mut_slice(), positions, types });
+        }
+        for ((i, weight), values) in weights.iter().enumerate().skip(1).zip(small) {
+            into.add(i, Tensor::from_vec(values, weight.shape(), &self.device).map_err(failed)?)?;
+        }
+        Ok(())
+    }
+
     /// Refuses ids and lengths for which there are no rows: they come from another tokenizer.
     fn check(&self, weights: &[Tensor], texts: &Packed) -> Result<()> {
         let config = &self.model.config;
@@ -317,6 +352,43 @@ impl Tower for Bert {
         self.check(weights, texts)?;
         let rows = self.pooled(weights, texts, dropout)?;
         self.finish(weights, texts, rows).map_err(failed)
+    }
+
+    /// On the CPU straight into the sums: gradients of token rows touch the rows of the texts' tokens only.
+    fn backward(
+        &self,
+        weights: &[Tensor],
+        texts: &Packed,
+        dropout: Option<Dropout>,
+        gradient: &Tensor,
+        into: &mut Gradients,
+    ) -> Result<()> {
+        if !self.device.is_cpu() {
+            return replay(self, weights, texts, dropout, gradient, into);
+        }
+        self.check(weights, texts)?;
+        if texts.ids.is_empty() {
+            return Ok(());
+        }
+        let pass = pass::Pass::new(self.model.clone(), texts, Masks::new(dropout, self.dropout));
+        let transformer = &weights[..view::count(&self.model.config)];
+        let (rows, shape) = ops::with_values(transformer, |weights| pass.forward(weights, true)).map_err(failed)?;
+        let gradient = if self.dense.is_empty() {
+            gradient.clone()
+        } else {
+            // Through the dense modules by candle, down to the rows they take.
+            let rows = Var::from_vec(rows, shape, &self.device).map_err(failed)?;
+            let out = self.finish(weights, texts, rows.as_tensor().clone());
+            let sum = out.and_then(|out| (out * gradient.detach())?.sum_all()?.backward());
+            let mut found = sum.map_err(failed)?;
+            into.add_store(weights, &mut found)?;
+            found.remove(&rows).ok_or_else(|| Error::bug("dense modules give their rows no gradient"))?
+        };
+        self.back(&pass, transformer, texts, &gradient, into)
+    }
+
+    fn settings(&self) -> String {
+        format!("dropout {} pooling {} layers {}", self.dropout, self.pooling().name(), self.model.config.layers)
     }
 
     /// What [`pass`] keeps of all layers, the gradients that one layer needs at a time, and its matrices a second

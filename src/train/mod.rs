@@ -1,13 +1,33 @@
 //! Teaching encoders: texts in, a model folder out.
 //!
-//! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's.
-//! [`bert`] is a transformer that can be trained.
+//! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's. [`train()`]
+//! teaches a dual encoder from examples, a static one ([`fixed`]) or a transformer ([`bert`]):
+//!
+//! ```text
+//! example files ─ data: tokens, groups of twins ─► batch: one step's texts and forbidden columns
+//!    ─► gradcache: rows of the towers ─► loss ─► gradients ─► optimizer ─► weights ─► validation, checkpoint, folder
+//! ```
 
+pub mod batch;
 pub mod bert;
+pub mod checkpoint;
+pub mod data;
 pub mod distill;
+pub mod fixed;
+pub mod gradcache;
+pub mod gradients;
+pub mod loss;
 mod ops;
+pub mod optimizer;
+pub mod options;
+mod static_folder;
 pub mod tower;
+pub mod trainer;
+mod twins;
 pub mod vocabulary;
+
+pub use options::TrainOptions;
+pub use trainer::{Hooks, TrainReport, Validation, train};
 
 use crate::error::Error;
 

@@ -4,6 +4,8 @@
 //! knows only this. Weights are handed into [`Tower::forward`] instead of being read from the tower, so that the
 //! first pass of GradCache can run on detached tensors, which build no graph, and the second on the variables.
 
+use super::failed;
+use super::gradients::Gradients;
 use crate::collection::examples::ExamplePassage;
 use crate::encoder::contract::{Role, Similarity};
 use crate::error::Result;
@@ -29,6 +31,18 @@ impl Packed {
             packed.offsets.push(packed.ids.len());
         }
         packed
+    }
+
+    /// The ids of text `i`.
+    pub fn text(&self, i: usize) -> &[u32] {
+        &self.ids[self.offsets[i]..self.offsets[i + 1]]
+    }
+
+    /// Texts `from..to` by themselves.
+    pub fn slice(&self, from: usize, to: usize) -> Packed {
+        let start = self.offsets[from];
+        let offsets = self.offsets[from..=to].iter().map(|at| at - start).collect();
+        Packed { ids: self.ids[start..self.offsets[to]].to_vec(), offsets }
     }
 
     /// Number of texts `n`.
@@ -96,6 +110,32 @@ pub trait Tower: Send + Sync {
     /// and what makes the size of its chunks of no consequence.
     fn forward(&self, weights: &[Tensor], texts: &Packed, dropout: Option<Dropout>) -> Result<Tensor>;
 
+    /// Adds to `into` the gradient of `Σ rows · gradient` by the weights, with `gradient` `[n, d]` that of the loss by
+    /// this call's rows. `weights`, `texts` and `dropout` are those of the forward pass, whose rows were not kept.
+    ///
+    /// The default runs [`Tower::forward`] on the variables and lets candle go back. A tower that knows its gradient
+    /// without that adds it itself, and says so in [`Tower::replays`].
+    fn backward(
+        &self,
+        weights: &[Tensor],
+        texts: &Packed,
+        dropout: Option<Dropout>,
+        gradient: &Tensor,
+        into: &mut Gradients,
+    ) -> Result<()> {
+        replay(self, weights, texts, dropout, gradient, into)
+    }
+
+    /// Whether [`Tower::backward`] runs a forward pass: then a batch that fits into one chunk is done in one pass.
+    fn replays(&self) -> bool {
+        true
+    }
+
+    /// Settings of its own that change what is learnt, such as dropout: training is not resumed with others.
+    fn settings(&self) -> String {
+        String::new()
+    }
+
     /// Bytes that one forward and backward pass over `tokens` tokens in `texts` texts holds besides the weights, for
     /// the estimate printed before training. The default counts the rows and their gradients.
     fn activation_bytes(&self, texts: usize, tokens: usize) -> u64 {
@@ -105,6 +145,21 @@ pub trait Tower: Send + Sync {
 
     /// Writes a sentence-transformers folder with the present weights; the folder opens as an encoder.
     fn write(&self, folder: &Path, similarity: Similarity) -> Result<()>;
+}
+
+/// [`Tower::backward`] by a second forward pass on the variables.
+pub fn replay<T: Tower + ?Sized>(
+    tower: &T,
+    weights: &[Tensor],
+    texts: &Packed,
+    dropout: Option<Dropout>,
+    gradient: &Tensor,
+    into: &mut Gradients,
+) -> Result<()> {
+    let rows = tower.forward(weights, texts, dropout)?;
+    let sum = (&rows * gradient.detach()).and_then(|product| product.sum_all());
+    let mut found = sum.and_then(|sum| sum.backward()).map_err(failed)?;
+    into.add_store(weights, &mut found)
 }
 
 /// The text a passage of an example is encoded as: as `build-index` does by default.

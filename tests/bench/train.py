@@ -12,6 +12,7 @@ config = AutoConfig.from_pretrained(folder)
 config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
 model = AutoModel.from_pretrained(folder, config=config, add_pooling_layer=False).train()
 queries, passages = (torch.tensor(json.loads(sys.stdin.readline())) for _ in range(2))
+optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
 targets = 2 * torch.arange(len(queries))
 
 for line in sys.stdin:
@@ -19,6 +20,7 @@ for line in sys.stdin:
     rows = [model(input_ids=ids).last_hidden_state.mean(1) for ids in (queries, passages)]
     loss = torch.nn.functional.cross_entropy(rows[0] @ rows[1].T, targets)
     loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     loss = loss.item()
-    model.zero_grad(set_to_none=True)
     print(time.perf_counter() - start, loss, flush=True)

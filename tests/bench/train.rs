@@ -1,7 +1,7 @@
 //! How long does a training step of a BERT take, and how much memory, against PyTorch on the same processor?
 //!
 //! One step: 16 queries of 32 tokens and 32 passages of 128 forward, the negative log-likelihood of each query's
-//! passage among all, backward. Same weights, same ids, two threads each. The rounds alternate, ours and
+//! passage among all, backward, and AdamW. Same weights, same ids, two threads each. The rounds alternate, ours and
 //! PyTorch's (`train.py`, a child that does one step a line it reads), and the ratio is that of neighbours.
 //!
 //! ```text
@@ -13,6 +13,8 @@
 use candle_core::{Device, Tensor};
 use parallax::random::Random;
 use parallax::train::bert::{Bert, OpenOptions, open};
+use parallax::train::gradients::Gradients;
+use parallax::train::optimizer::{AdamW, Optimizer};
 use parallax::train::tower::{Dropout, Packed, Tower};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -33,7 +35,7 @@ fn batch((texts, tokens): (usize, usize), seed: u64) -> Vec<Vec<u32>> {
 }
 
 /// Seconds and loss of one step.
-fn step(tower: &Bert, texts: &[Packed; 2], number: u64, dropout: bool) -> (f64, f32) {
+fn step(tower: &Bert, texts: &[Packed; 2], number: u64, dropout: bool, optimizer: &mut Optimizer) -> (f64, f32) {
     let start = Instant::now();
     let weights: Vec<Tensor> = tower.parameters().iter().map(|parameter| parameter.var.as_tensor().clone()).collect();
     let rows = |which: usize| {
@@ -45,11 +47,13 @@ fn step(tower: &Bert, texts: &[Packed; 2], number: u64, dropout: bool) -> (f64, 
     let targets = Tensor::from_vec(targets, QUERIES.0, &Device::Cpu).unwrap();
     let loss = candle_nn::loss::cross_entropy(&scores, &targets).unwrap();
     let forward = start.elapsed().as_secs_f64();
-    let gradients = loss.backward().unwrap();
-    if std::env::var_os("PARALLAX_BENCH_PARTS").is_some() {
-        println!("  forward {forward:.3} s, backward {:.3} s", start.elapsed().as_secs_f64() - forward);
-    }
-    drop(gradients);
+    let mut store = loss.backward().unwrap();
+    let mut gradients = Gradients::new(weights.len());
+    gradients.add_store(&weights, &mut store).unwrap();
+    let backward = start.elapsed().as_secs_f64();
+    optimizer.step(tower.parameters(), &gradients, 2e-5, 1.0).unwrap();
+    let all = start.elapsed().as_secs_f64();
+    print!("forward {forward:.3} backward {:.3} AdamW {:.3}: ", backward - forward, all - backward);
     (start.elapsed().as_secs_f64(), loss.to_scalar().unwrap())
 }
 
@@ -92,10 +96,11 @@ fn main() {
         writeln!(ask, "[{}]", lines.join(",")).unwrap();
     }
     let tower = open(folder.as_ref(), &OpenOptions { dropout, ..Default::default() }).unwrap();
+    let mut optimizer = Optimizer::new(AdamW::default(), tower.parameters()).unwrap();
     let texts = ids.map(|ids| Packed::of(ids.iter().map(Vec::as_slice)));
     let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
-        let (a, loss) = step(&tower, &texts, round as u64, dropout > 0.0);
+        let (a, loss) = step(&tower, &texts, round as u64, dropout > 0.0, &mut optimizer);
         writeln!(ask, "step").unwrap();
         let answer = answers.next().unwrap().unwrap();
         let words: Vec<f64> = answer.split_whitespace().map(|word| word.parse().unwrap()).collect();

@@ -142,6 +142,40 @@ fn candles_own_operations_give_the_same_rows_and_gradients() {
 }
 
 #[test]
+fn gradients_added_straight_are_those_of_the_graph() {
+    let texts = texts();
+    let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    texts.insert(2, "");
+    for name in ["bert", "distilbert", "xlm-roberta"] {
+        let tower = open(&fixture(name), &OpenOptions::default()).unwrap();
+        let weights = weights(&tower);
+        let gradient = tower.forward(&weights, &packed(&tower, &texts), None).unwrap().sin().unwrap();
+        let dropout = |first_text| Some(Dropout { seed: 9, first_text });
+        let (mut straight, mut graph) = (Gradients::new(weights.len()), Gradients::new(weights.len()));
+        // In two chunks, so that sums are added to.
+        for (from, to) in [(0, 4), (4, 9)] {
+            let (texts, gradient) = (packed(&tower, &texts[from..to]), gradient.narrow(0, from, to - from).unwrap());
+            tower.backward(&weights, &texts, dropout(from), &gradient, &mut straight).unwrap();
+            replay(&tower, &weights, &texts, dropout(from), &gradient, &mut graph).unwrap();
+        }
+        for (i, parameter) in tower.parameters().iter().enumerate() {
+            let [straight, graph] = [&straight, &graph].map(|all| all.values(i).unwrap());
+            let (Some(straight), Some(graph)) = (straight, graph) else {
+                assert!(!parameter.trained);
+                continue;
+            };
+            let gap = straight.iter().zip(&graph).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(
+                gap <= 1e-5 * graph.iter().fold(1.0, |most: f32, x| most.max(x.abs())),
+                "{name} {}",
+                parameter.name
+            );
+        }
+        assert!((straight.norm().unwrap() / graph.norm().unwrap() - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
 fn masks_do_not_depend_on_how_a_batch_is_cut() {
     let tower = open(&fixture("bert"), &OpenOptions::default()).unwrap();
     let (weights, texts) = (weights(&tower), texts());
