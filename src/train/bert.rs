@@ -9,8 +9,8 @@
 //! ```
 //!
 //! with the layers of the [encoder](crate::encoder::bert). On the CPU all up to pooling is one
-//! function with a gradient written by hand ([`pass`]); elsewhere, and in the tests as the other opinion,
-//! candle's own operations ([`composed`]). Dropout stands where J. Devlin and others have it: after the embeddings, on
+//! function with a gradient written by hand (`pass`); elsewhere, and in the tests as the other opinion,
+//! candle's own operations (`composed`). Dropout stands where J. Devlin and others have it: after the embeddings, on
 //! attention's probabilities, and before both residual sums of a layer.
 //!
 //! The weights of a pooler, which sentence rows do not use, are carried along untrained; heads of other tasks are left
@@ -193,7 +193,7 @@ fn parameter(name: String, values: Vec<f32>, shape: &[usize], device: &Device, t
     Ok(Parameter { name, var: Var::from_vec(values, shape, device).map_err(failed)?, decays, trained })
 }
 
-/// The transformer's weights in [`view`]'s order, then those of a pooler.
+/// The transformer's weights in `view`'s order, then those of a pooler.
 fn transformer(folder: &Folder, config: &Config, device: &Device) -> Result<Vec<Parameter>> {
     let path = weights_file(&folder.transformer)?;
     let prefixes = ["", "bert.", "roberta.", "distilbert."];
@@ -296,7 +296,8 @@ impl Bert {
             ops::with_values(std::slice::from_ref(&gradient), |gradient| pass.back(&view, gradient[0]))
         });
         let back = back.and_then(|back| back).map_err(failed)?;
-        let (rest, rows) = back.ok_or_else(|| Error::bug("a pass kept nothing for its way back"))?;
+        let pass::Found { weights: rest, rows } =
+            back.ok_or_else(|| Error::bug("a pass kept nothing for its way back"))?;
         let tables = weights.len() - rest.len();
         for ((i, weight), values) in weights.iter().enumerate().skip(tables).zip(rest) {
             into.add(i, Tensor::from_vec(values, weight.shape(), &self.device).map_err(failed)?)?;
@@ -391,7 +392,7 @@ impl Tower for Bert {
         format!("dropout {} pooling {} layers {}", self.dropout, self.pooling().name(), self.model.config.layers)
     }
 
-    /// What [`pass`] keeps of all layers, the gradients that one layer needs at a time, and its matrices a second
+    /// What `pass` keeps of all layers, the gradients that one layer needs at a time, and its matrices a second
     /// time. Other devices keep about three times as much.
     fn activation_bytes(&self, texts: usize, tokens: usize) -> u64 {
         let config = &self.model.config;

@@ -8,7 +8,8 @@
 //!
 //! Dropout draws the masks of the other path, so both give the same rows; on a GPU they are made by the CPU.
 //!
-//! Cost: on a CPU six times the time and three times the memory of [`pass`](super::pass).
+//! Cost: padding is computed and every intermediate kept; on a CPU several times the time and memory of
+//! [`pass`](super::pass).
 
 use super::super::ops::{dropout::Masks, embedding};
 use super::super::tower::Packed;
@@ -55,7 +56,7 @@ pub(super) fn forward(
         rows = batch.normalize(&(rows + batch.drop(3 * number + 3, out)?)?, &layer.norm)?;
     }
     let rows = rows.reshape((n, longest, h))?.to_dtype(DType::F32)?;
-    let share = batch.per_token(|present| f32::from(present))?.reshape((n, longest, 1))?;
+    let share = batch.per_token(f32::from)?.reshape((n, longest, 1))?;
     match pooling {
         Pooling::Cls => rows.narrow(1, 0, 1)?.broadcast_mul(&share.narrow(1, 0, 1)?)?.squeeze(1),
         _ => {

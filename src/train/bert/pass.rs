@@ -29,7 +29,8 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Tokens a group: 128 to 512 were alike within a twentieth; several threads share 32 passages evenly.
+/// Tokens a group: products of 256 rows took a twentieth less time than of 128, of 512 no less (MiniLM's shapes), and
+/// several threads share 32 passages evenly.
 const GROUP: usize = 256;
 /// Rows of a matrix whose gradient is one task.
 const BLOCK: usize = 192;
@@ -117,6 +118,14 @@ struct Factors {
     wide: Vec<f32>,
     /// Gradients of biases, gains and shifts in the order of [`small_lengths`].
     small: Vec<f32>,
+}
+
+/// What the way back finds.
+pub(super) struct Found {
+    /// Gradients of the first normalisation's gain and shift and of all layers' tensors, in their order.
+    pub(super) weights: Vec<Vec<f32>>,
+    /// That by each group's sums of table rows, `[t, h]`; [`Pass::scatter`] takes it to the tables.
+    pub(super) rows: Vec<Vec<f32>>,
 }
 
 /// Lengths of a layer's vectors: biases of Q, K, V, output; gain, shift; biases of up, down; gain, shift.
@@ -366,9 +375,8 @@ impl Pass {
         vec![q, bq, k, bk, v, bv, o, bo, gain, shift, up, b_up, down, b_down, last_gain, last_shift]
     }
 
-    /// The gradients of gain, shift and all layers in their order, and that by each group's sums of table rows.
-    /// `None` when no forward pass kept anything.
-    pub(super) fn back(&self, view: &View<&[f32]>, gradient: &[f32]) -> Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+    /// The way back from the gradient by the rows. `None` when no forward pass kept anything.
+    pub(super) fn back(&self, view: &View<&[f32]>, gradient: &[f32]) -> Option<Found> {
         let h = self.model.config.hidden;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let mut rows: Vec<Vec<f32>> = self.groups.iter().map(|group| self.unpool(group, gradient)).collect();
@@ -390,8 +398,8 @@ impl Pass {
             layer_norm_backward(d, &kept.norm.rows, &kept.norm.inverse, view.norm.weight, &mut gain, &mut shift);
             self.give([kept.norm.rows]);
         }
-        let all = [gain, shift].into_iter().chain(layers.into_iter().rev().flatten()).collect();
-        Some((all, rows))
+        let weights = [gain, shift].into_iter().chain(layers.into_iter().rev().flatten()).collect();
+        Some(Found { weights, rows })
     }
 
     /// The gradient by a group's hidden states from that by its rows.
@@ -413,7 +421,7 @@ impl Pass {
         d
     }
 
-    /// Adds the gradients by sums of table rows, as [`Pass::back`] gives them, to the tables.
+    /// Adds the gradients by sums of table rows, [`Found::rows`], to the tables.
     pub(super) fn scatter(&self, rows: Vec<Vec<f32>>, into: &mut embedding::Tables<&mut [f32]>) {
         for (group, d) in self.groups.iter().zip(rows) {
             for text in group.texts.clone() {
@@ -449,14 +457,14 @@ impl Function for Pass {
 
     fn backward(&self, inputs: &[&[f32]], gradient: &[f32]) -> Option<Vec<Vec<f32>>> {
         let view = View::new(&self.model.config, inputs);
-        let (rest, rows) = self.back(&view, gradient)?;
+        let Found { weights, rows } = self.back(&view, gradient)?;
         let mut tables: Vec<Vec<f32>> =
-            inputs[..inputs.len() - rest.len()].iter().map(|table| vec![0.0; table.len()]).collect();
+            inputs[..inputs.len() - weights.len()].iter().map(|table| vec![0.0; table.len()]).collect();
         if let [words, positions, types @ ..] = tables.as_mut_slice() {
             let types = types.first_mut().map(Vec::as_mut_slice);
             self.scatter(rows, &mut embedding::Tables { words, positions, types });
         }
-        Some(tables.into_iter().chain(rest).collect())
+        Some(tables.into_iter().chain(weights).collect())
     }
 }
 

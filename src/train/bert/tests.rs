@@ -142,6 +142,29 @@ fn candles_own_operations_give_the_same_rows_and_gradients() {
 }
 
 #[test]
+fn half_precision_products_give_gradients_in_f32() {
+    let tower = open(&fixture("bert"), &OpenOptions::default()).unwrap();
+    let (weights, texts) = (weights(&tower), texts());
+    let texts = packed(&tower, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    // f16 stands for bf16, whose products candle has on GPUs only.
+    let run = |dtype| {
+        let config = &tower.model.config;
+        let rows = composed::forward(config, Pooling::Mean, &weights, &texts, None, dtype).unwrap();
+        let gradients = rows.sin().unwrap().sum_all().unwrap().backward().unwrap();
+        (rows, gradients)
+    };
+    let ((half, half_gradients), (full, gradients)) = (run(DType::F16), run(DType::F32));
+    assert!(half.dtype() == DType::F32 && distance(&half, &full) < 1e-2);
+    for parameter in tower.parameters().iter().filter(|parameter| !parameter.name.contains("2_Dense")) {
+        let [half, full] = [&half_gradients, &gradients].map(|all| all.get(&parameter.var).unwrap());
+        assert_eq!(half.dtype(), DType::F32, "{}", parameter.name);
+        // Ten bits of fraction through two layers.
+        let gap = distance(half, full);
+        assert!(parameter.name.ends_with("key.bias") || gap < 0.05, "{}: {gap}", parameter.name);
+    }
+}
+
+#[test]
 fn gradients_added_straight_are_those_of_the_graph() {
     let texts = texts();
     let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();

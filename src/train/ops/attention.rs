@@ -7,7 +7,7 @@
 //! dV = (P ∘ M)ᵀ dC     dP = M ∘ dC Vᵀ     dS = P ∘ (dP - Σ P dP) / √d     dQ = dS K     dK = dSᵀ Q
 //! ```
 //!
-//! `P` is computed again on the way back: it would be the largest thing kept, and costs a sixth of the way back.
+//! `P` is computed again on the way back: it would be the largest thing kept, and is one of the five products.
 //!
 //! Cost: `4 h n²` floating-point operations forward, `10 h n²` back; scratch memory of `3 n²` values.
 //!
