@@ -1,7 +1,7 @@
 //! Teaching encoders: texts in, a model folder out.
 //!
 //! [`vocabulary`] learns which tokens there are, [`distill`] fits a static encoder's rows to a teacher's. [`train()`]
-//! teaches a dual encoder from examples:
+//! teaches a dual encoder from examples, a static one ([`fixed`]) or a transformer ([`bert`]):
 //!
 //! ```text
 //! example files ─ data: tokens, groups of twins ─► batch: one step's texts and forbidden columns
@@ -9,6 +9,7 @@
 //! ```
 
 pub mod batch;
+pub mod bert;
 pub mod checkpoint;
 pub mod data;
 pub mod distill;
@@ -16,6 +17,7 @@ pub mod fixed;
 pub mod gradcache;
 pub mod gradients;
 pub mod loss;
+mod ops;
 pub mod optimizer;
 pub mod options;
 mod static_folder;
