@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::train::fixed::FixedTower;
 use crate::train::gradcache::Towers;
 use crate::train::tower::Tower;
-use crate::train::{Device, vocabulary};
+use crate::train::{Device, bert, vocabulary};
 use std::path::Path;
 
 /// Length of a new token's random row beside the median of the known rows: below it, so that what is known leads.
@@ -101,7 +101,16 @@ impl TowerOptions {
         if self.vocabulary.is_some() {
             return Err(Error::usage("`--add-vocabulary` is for static models; a transformer's vocabulary is fixed"));
         }
-        Err(Error::usage("later"))
+        let options = bert::OpenOptions {
+            pooling: self.pooling,
+            layers: self.layers,
+            max_query_tokens: self.max_query_tokens,
+            max_passage_tokens: self.max_passage_tokens,
+            dropout: self.dropout as f32,
+            device: device.clone(),
+            bf16: !device.is_cpu(),
+        };
+        Ok(Box::new(bert::open(folder, &options)?))
     }
 }
 
