@@ -21,7 +21,7 @@
 //! | floor | rooms | what happens there |
 //! |---|---|---|
 //! | face | `main.rs`, `cli/` | parses, prints; a crate of its own, so the engine cannot know it |
-//! | 5 studies | [`compare`] | whole searchers, many queries |
+//! | 5 studies | [`compare`], [`mining`] | whole searchers, many queries |
 //! | 4 search | [`search`] | sparse ‖ dense → fuse → hits |
 //! | 3 shelves | [`index`] | one folder, both sides, one manifest |
 //! | 2 wings | [`sparse`], [`dense`], [`train`] | postings; rows and graph; distillation. None knows another |
@@ -33,6 +33,7 @@
 //! - **Building**: sources → [`collection::read`] → parts of consecutive ordinals → a sparse part and a block of rows each →
 //!   graph → fusion weight → manifest → `CURRENT` ([`index::build()`]).
 //! - **Asking**: words → [`Searcher`] → both sides at once → candidates scored on both sides → [`fusion`] → [`Hit`]s.
+//! - **Mining**: judged queries → a [`Searcher`]'s mistakes → filters → [`TrainingExample`]s ([`mine`]).
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
 //!
 //! # What never happens
@@ -70,6 +71,8 @@ pub mod eval;
 pub mod fusion;
 pub mod index;
 pub mod kernel;
+pub mod learn;
+pub mod mining;
 pub mod progress;
 pub mod random;
 pub mod search;
@@ -78,6 +81,7 @@ pub mod storage;
 pub mod text;
 pub mod train;
 
+pub use collection::examples::TrainingExample;
 pub use collection::qrels::Qrels;
 pub use collection::run::{Ranking, Run};
 pub use collection::{Ordinal, Passage, PassageId, Query, QueryId, QuerySet};
@@ -86,6 +90,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use eval::{Measure, evaluate};
 pub use fusion::Fusion;
 pub use index::{BuildOptions, Index};
+pub use mining::{MineOptions, mine};
 pub use progress::{Progress, Silent, Stage};
 pub use search::{Hit, Mode, SearchRequest, Searcher};
 pub use sparse::Weighting;

@@ -22,6 +22,8 @@ pub enum Stage {
     Searching,
     /// Words counted for a vocabulary.
     Counting,
+    /// Held-out questions asked.
+    Validating,
     /// Files hashed.
     Verifying,
     /// Bytes fetched.
@@ -43,6 +45,7 @@ impl Stage {
             Stage::Calibrating => "calibrating",
             Stage::Searching => "searching",
             Stage::Counting => "counting",
+            Stage::Validating => "validating",
             Stage::Verifying => "verifying",
             Stage::Fetching => "fetching",
             Stage::Tokenizing => "tokenizing",

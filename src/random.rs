@@ -13,14 +13,19 @@
 //!
 //! Source: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014.
 
-/// How far the state moves a step.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// 2⁶⁴ divided by the golden ratio, and odd: how far the state moves a step, and what spreads neighbouring keys.
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// SplitMix64's finaliser: neighbouring numbers in, unrelated numbers out. `mix(0)` is 0.
 pub const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// The first number of a generator with this seed: [`mix`] without its fixed point 0.
+pub const fn scramble(number: u64) -> u64 {
+    mix(number.wrapping_add(GOLDEN))
 }
 
 /// A generator; equal seeds give equal numbers.
@@ -38,7 +43,7 @@ impl Random {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Random(mix(seed.wrapping_add(STEP)) ^ hash)
+        Random(scramble(seed) ^ hash)
     }
 
     /// What [`Random::new`] needs to go on from here.
@@ -48,7 +53,7 @@ impl Random {
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
+        self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
@@ -84,6 +89,7 @@ mod tests {
     fn the_first_numbers_of_seed_zero_are_the_published_ones() {
         // Known answers of SplitMix64 with seed 0, as the reference implementation of S. Vigna gives them.
         let mut random = Random::new(0);
+        assert_eq!(scramble(0), 0xe220_a839_7b1d_cdaf);
         assert_eq!(random.next_u64(), 0xe220_a839_7b1d_cdaf);
         assert_eq!(random.next_u64(), 0x6e78_9e6a_a1b9_65f4);
     }

@@ -151,6 +151,11 @@ impl Searcher {
         &self.index
     }
 
+    /// The encoder of questions; `None` where the searcher was opened for words alone.
+    pub fn question_encoder(&self) -> Option<&dyn Encoder> {
+        self.encoder.as_deref()
+    }
+
     /// Answers one question with texts and reasons.
     pub fn search(&self, question: &str, request: &SearchRequest) -> Result<Vec<Hit>> {
         let ranked = self.rank(question, request)?;

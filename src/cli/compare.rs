@@ -7,6 +7,7 @@ use parallax::collection::write;
 use parallax::compare::report::{self, Provenance};
 use parallax::compare::{CompareOptions, Comparison, System, compare};
 use parallax::dense::SearchHow;
+use parallax::eval::significance::Paired;
 use parallax::{Error, Measure, Mode, QuerySet, Result, Searcher};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Systems, comma-separated: bm25, bm25(k1=1.2,b=.75), tfidf, dense, hybrid, hybrid(rrf), hybrid(weight=.3), run:FILE.
     #[arg(long = "system", value_name = "SYSTEMS", help_heading = "Retrieval")]
     systems: Vec<String>,
+    /// One of the systems; every other one is compared with it, query by query, with a 95 % interval.
+    #[arg(long, value_name = "SYSTEM", help_heading = "Output")]
+    baseline: Option<String>,
     /// Measures, comma-separated: nDCG@10, R@100, RR@10, AP@100, Success@20, answer-recall@20, ….
     #[arg(long = "measure", value_name = "MEASURES", help_heading = "Output")]
     measures: Vec<String>,
@@ -83,7 +87,8 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         _ => SearchHow::Auto,
     };
     let measures = measures.unwrap_or_else(|| default_measures(&set));
-    let options = CompareOptions { systems, measures, depth: args.depth.get(), how };
+    let (depth, baseline) = (args.depth.get(), args.baseline.clone());
+    let options = CompareOptions { systems, measures, depth, how, baseline };
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
     let provenance = Provenance {
         command: ui.command().to_string(),
@@ -179,6 +184,10 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String
         text += &table(&rows);
         text.push('\n');
     }
+    if let Some(baseline) = &comparison.baseline {
+        text += &differences(comparison, baseline);
+        text.push('\n');
+    }
     if let Some(ann) = comparison.ann_recall {
         let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used at this size" };
         text += &format!(
@@ -195,4 +204,45 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String
         text += &format!("{} gold passages are not in the index: nothing can find them\n", comparison.missing_gold);
     }
     text
+}
+
+/// A row a measure and a column a system, since an interval is wide.
+fn differences(comparison: &Comparison, baseline: &str) -> String {
+    let others: Vec<_> = comparison.systems.iter().filter(|system| !system.differences.is_empty()).collect();
+    let Some(first) = others.first() else { return String::new() };
+    let mut rows = vec![vec![format!("difference to {baseline}")]];
+    rows[0].extend(others.iter().map(|system| format!("{} ", system.name)));
+    for (m, measure) in first.evaluation.measures.iter().enumerate() {
+        let mut row = vec![measure.to_string()];
+        row.extend(others.iter().map(|system| system.differences[m].as_ref().map_or("– ".into(), difference)));
+        rows.push(row);
+    }
+    table(&rows) + "system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n"
+}
+
+/// `+.0123 [+.0050, +.0196]*`.
+fn difference(paired: &Paired) -> String {
+    let (low, high) = paired.interval;
+    let mark = if paired.excludes_zero() { '*' } else { ' ' };
+    format!("{} [{}, {}]{mark}", signed(paired.mean_difference), signed(low), signed(high))
+}
+
+/// Four places with a sign and no leading zero; what rounds to nothing has no minus.
+fn signed(value: f64) -> String {
+    let text = format!("{:+.4}", (value * 1e4).round() / 1e4 + 0.0);
+    text.replacen("0.", ".", usize::from(value.abs() < 0.99995))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_read_at_a_glance() {
+        let paired =
+            |mean_difference, interval| Paired { n: 9, mean_difference, interval, p_randomization: 1.0, p_t: 1.0 };
+        assert_eq!(difference(&paired(0.0123, (0.005, 0.0196))), "+.0123 [+.0050, +.0196]*");
+        assert_eq!(difference(&paired(-0.2, (-1.0, -0.00001))), "-.2000 [-1.0000, +.0000]*");
+        assert_eq!(difference(&paired(0.0, (-0.1, 0.10004))), "+.0000 [-.1000, +.1000] ");
+    }
 }

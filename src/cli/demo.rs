@@ -74,6 +74,7 @@ pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
         measures: compare::default_measures(&set),
         depth: 100,
         how: SearchHow::Auto,
+        baseline: None,
     };
     let comparison = measure(&searcher, &set, &options, &ui.progress())?;
     let provenance = Provenance {

@@ -9,7 +9,9 @@ mod demo;
 mod distill;
 mod fetch;
 mod info;
+mod mine_negatives;
 mod query;
+mod train;
 pub(crate) mod ui;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -42,8 +44,10 @@ enum Command {
     BuildIndex(build_index::Args),
     Query(query::Args),
     Compare(compare::Args),
+    MineNegatives(Box<mine_negatives::Args>),
     Info(info::Args),
     Check(check::Args),
+    Train(Box<train::Args>),
     Convert(convert::Args),
     Distill(distill::Args),
     Demo(demo::Args),
@@ -86,8 +90,10 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::BuildIndex(args) => build_index::run(args, &cli.global, ui),
         Command::Query(args) => query::run(args, &cli.global, ui),
         Command::Compare(args) => compare::run(args, &cli.global, ui),
+        Command::MineNegatives(args) => mine_negatives::run(args, &cli.global, ui),
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),
+        Command::Train(args) => train::run(args, ui),
         Command::Convert(args) => convert::run(args, ui),
         Command::Distill(args) => distill::run(args, ui),
         Command::Demo(args) => demo::run(args, &cli.global, ui),

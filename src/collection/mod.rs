@@ -1,11 +1,12 @@
 //! The words everyone speaks: passages, queries, judgments and rankings.
 //!
 //! [`read`] streams them from BEIR, SQuAD, KorQuAD, TSV and JSONL files, [`mod@write`] writes them, [`chunk`] cuts long
-//! passages, [`qrels`] holds judgments, [`run`] holds rankings and [`examples`] what is trained on. Names from outside are text ([`PassageId`],
-//! [`QueryId`]) and cross the edges only; inside the house a passage is its [`Ordinal`].
+//! passages, [`qrels`] holds judgments, [`run`] holds rankings and [`examples`] what is trained on. Names from outside
+//! are text ([`PassageId`], [`QueryId`]) and cross the edges only; inside the house a passage is its [`Ordinal`].
 
 pub mod chunk;
 pub mod examples;
+pub mod pseudo;
 pub mod qrels;
 pub mod read;
 pub mod run;

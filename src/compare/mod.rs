@@ -2,7 +2,8 @@
 //!
 //! In flow a [`Searcher`], a [`QuerySet`] and [`System`]s; out flows a [`Comparison`]: one [`Run`] and one
 //! [`Evaluation`] a system, over the same judged queries. A run file of any other tool is a system too. What the
-//! neighbour graph loses against exact search is measured beside them and never mixed with recall.
+//! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
+//! named, each other system has its paired difference to it ([`crate::eval::significance`]).
 
 pub mod report;
 pub mod system;
@@ -14,6 +15,7 @@ use crate::collection::{Ordinal, PassageId, Query, QueryId, QuerySet};
 use crate::dense::SearchHow;
 use crate::error::{Error, Result};
 use crate::eval::answers::{Answers, Matching, Tokens};
+use crate::eval::significance::{Paired, paired};
 use crate::eval::{AnswerFlags, Evaluation, Measure, evaluate_with_answers};
 use crate::progress::Progress;
 use crate::search::{Mode, SearchRequest, Searcher};
@@ -31,6 +33,8 @@ pub struct CompareOptions {
     pub depth: usize,
     /// How the dense side is searched.
     pub how: SearchHow,
+    /// The system that the others are compared with, by its name or as it was written.
+    pub baseline: Option<String>,
 }
 
 /// One system's result.
@@ -44,6 +48,9 @@ pub struct SystemResult {
     pub evaluation: Evaluation,
     /// Wall time of all queries, all cores; `None` for run files.
     pub elapsed: Option<Duration>,
+    /// How far it is from the baseline, one entry a measure, `None` where no query has a value in both; empty for the
+    /// baseline itself and where none is named.
+    pub differences: Vec<Option<Paired>>,
 }
 
 /// Everything a report shows.
@@ -61,6 +68,8 @@ pub struct Comparison {
     pub missing_gold: usize,
     /// How well the graph reproduces exact search on these queries.
     pub ann_recall: Option<AnnRecall>,
+    /// The baseline's name, where one was named.
+    pub baseline: Option<String>,
 }
 
 /// Share of the exact nearest `k` that the graph finds.
@@ -79,6 +88,9 @@ pub struct AnnRecall {
 /// Queries on which the graph is compared with exact search, at most.
 const ANN_SAMPLE: usize = 1_000;
 
+/// Of the resampling behind the intervals: the same runs give the same intervals.
+const SEED: u64 = 1;
+
 /// Searches with every system and measures the outcome.
 pub fn compare(
     searcher: &Searcher,
@@ -86,6 +98,7 @@ pub fn compare(
     options: &CompareOptions,
     progress: &dyn Progress,
 ) -> Result<Comparison> {
+    let baseline = options.baseline.as_deref().map(|name| find_baseline(&options.systems, name)).transpose()?;
     let judged: Vec<&Query> = set.queries.iter().filter(|query| set.qrels.get(&query.id).is_some()).collect();
     if judged.is_empty() {
         return Err(Error::bad_input("no query of the data set has a judgment, so there is nothing to measure")
@@ -114,11 +127,18 @@ pub fn compare(
     let flags = Held::find(searcher, &judged, &options.measures, asked.iter().map(|(_, run, _)| run))?;
     let systems = asked.into_iter().enumerate().map(|(i, (name, run, elapsed))| {
         let evaluation = evaluate_with_answers(&set.qrels, &run, &options.measures, &|matching| flags.of(i, matching));
-        SystemResult { name, run, evaluation, elapsed }
+        SystemResult { name, run, evaluation, elapsed, differences: Vec::new() }
     });
-    let systems = systems.collect();
+    let mut systems: Vec<SystemResult> = systems.collect();
+    if let Some(at) = baseline {
+        let reference = systems[at].evaluation.clone();
+        for (_, system) in systems.iter_mut().enumerate().filter(|(i, _)| *i != at) {
+            system.differences = differences(&system.evaluation, &reference);
+        }
+    }
     let uses_dense = options.systems.iter().any(|system| system.mode().is_some_and(|mode| mode != Mode::Sparse));
     Ok(Comparison {
+        baseline: baseline.map(|at| systems[at].name.clone()),
         systems,
         queries: set.queries.len(),
         judged: set.qrels.iter().filter(|(_, judgments)| !judgments.is_empty()).count(),
@@ -126,6 +146,26 @@ pub fn compare(
         missing_gold,
         ann_recall: if uses_dense { Some(ann_recall(searcher, &judged, progress)?) } else { None },
     })
+}
+
+/// Which of the systems is meant.
+fn find_baseline(systems: &[System], name: &str) -> Result<usize> {
+    systems.iter().position(|system| system.is_called(name)).ok_or_else(|| {
+        let names: Vec<String> = systems.iter().map(|system| format!("`{}`", system.name())).collect();
+        Error::usage(format!("the baseline `{name}` is none of the systems compared"))
+            .hint(format!("the systems are {}; `--system` adds others", names.join(", ")))
+    })
+}
+
+/// The paired difference on each measure, over the queries that have a value in both.
+fn differences(system: &Evaluation, baseline: &Evaluation) -> Vec<Option<Paired>> {
+    let columns = system.values.iter().zip(&baseline.values);
+    let compared = columns.map(|(values, theirs)| {
+        let both = values.iter().zip(theirs).filter_map(|(value, their)| Some(((*value)?, (*their)?)));
+        let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
+        (!a.is_empty()).then(|| paired(&a, &b, SEED))
+    });
+    compared.collect()
 }
 
 fn run_index(

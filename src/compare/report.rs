@@ -15,11 +15,16 @@
 //! }
 //! ```
 //!
+//! Where a baseline was named there is `"baseline": "bm25"`, and each other system has `"differences": {"nDCG@10":
+//! {"mean": 0.012, "interval": [0.005, 0.0196], "p_randomization": 0.0008, "p_t": 0.0006, "n": 300}}`: system minus
+//! baseline, paired over queries, with the 95 % bootstrap interval and two-sided p values ([`crate::eval::significance`]).
+//!
 //! Fields are added, never changed in meaning, while `format` stays 1. Means are not rounded. A query that has no
 //! value (no known answer) is absent from `per_query` of that measure and from `n`.
 
 use super::{Comparison, SystemResult};
 use crate::error::{Error, Result};
+use crate::eval::significance::Paired;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -52,6 +57,8 @@ struct Wire<'a> {
     averaging: &'a str,
     ann_recall: Option<WireAnn>,
     fusion: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<&'a str>,
     systems: Vec<WireSystem<'a>>,
 }
 
@@ -68,7 +75,18 @@ struct WireSystem<'a> {
     name: &'a str,
     seconds: Option<f64>,
     measures: BTreeMap<String, WireMean>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    differences: BTreeMap<String, WireDifference>,
     per_query: BTreeMap<&'a str, BTreeMap<String, f64>>,
+}
+
+#[derive(Serialize)]
+struct WireDifference {
+    mean: f64,
+    interval: [f64; 2],
+    p_randomization: f64,
+    p_t: f64,
+    n: usize,
 }
 
 #[derive(Serialize)]
@@ -97,6 +115,7 @@ pub fn json(comparison: &Comparison, provenance: &Provenance) -> Result<String> 
             graph_in_use: ann.graph_in_use,
         }),
         fusion: &provenance.fusion,
+        baseline: comparison.baseline.as_deref(),
         systems: comparison.systems.iter().map(wire_system).collect(),
     };
     let text = serde_json::to_string_pretty(&wire).map_err(|e| Error::bug("a report is no JSON").because(e))?;
@@ -115,5 +134,19 @@ fn wire_system(result: &SystemResult) -> WireSystem<'_> {
             }
         }
     }
-    WireSystem { name: &result.name, seconds: result.elapsed.map(|elapsed| elapsed.as_secs_f64()), measures, per_query }
+    let named = evaluation.measures.iter().zip(&result.differences);
+    let differences =
+        named.filter_map(|(measure, paired)| Some((measure.to_string(), difference(&(*paired)?)))).collect();
+    let seconds = result.elapsed.map(|elapsed| elapsed.as_secs_f64());
+    WireSystem { name: &result.name, seconds, measures, differences, per_query }
+}
+
+fn difference(paired: &Paired) -> WireDifference {
+    WireDifference {
+        mean: paired.mean_difference,
+        interval: [paired.interval.0, paired.interval.1],
+        p_randomization: paired.p_randomization,
+        p_t: paired.p_t,
+        n: paired.n,
+    }
 }

@@ -117,6 +117,14 @@ impl System {
         }
     }
 
+    /// Whether a name means this system: its row's name, or `run:FILE` as it was written.
+    pub fn is_called(&self, name: &str) -> bool {
+        match self {
+            System::File { path, .. } if name.strip_prefix("run:") == Some(path) => true,
+            _ => self.name() == name,
+        }
+    }
+
     /// Which side of the index it needs; `None` for run files.
     pub fn mode(&self) -> Option<Mode> {
         match self {

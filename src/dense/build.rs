@@ -47,6 +47,7 @@ use super::space::Space;
 use super::walk::{NONE, Scratch, Scratches};
 use crate::error::Result;
 use crate::progress::{Progress, Stage};
+use crate::random::scramble;
 use rayon::prelude::*;
 
 /// Rows that enter together: enough work for a core each, few enough that comparing all of them costs little.
@@ -90,14 +91,6 @@ fn level(row: u32, options: &GraphOptions) -> u8 {
     // In (0, 1]: the logarithm is finite and not positive.
     let u = ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64;
     (-u.ln() / (options.m as f64).ln()).min(f64::from(TOP)) as u8
-}
-
-/// The finaliser of SplitMix64 (G. Steele et al., 2014): neighbouring numbers in, unrelated numbers out.
-pub(super) fn scramble(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// A row with its similarity to the one it is considered for.

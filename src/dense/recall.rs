@@ -19,7 +19,6 @@
 //! Cost: the sample's exact search and some seven rounds of walks, about 5 s of one thread for 100,000 × 256.
 
 use super::adjacency::Adjacency;
-use super::build::scramble;
 use super::exact;
 use super::graph::search;
 use super::rows::{Rows, is_zero};
@@ -27,6 +26,7 @@ use super::walk::Scratches;
 use crate::error::Result;
 use crate::kernel::dot::dot;
 use crate::progress::Progress;
+use crate::random::scramble;
 use rayon::prelude::*;
 
 /// Neighbours asked for.

@@ -217,7 +217,7 @@ pub(crate) mod tests {
     pub(crate) fn clustered(n: usize, d: usize, clusters: usize, spread: f32, seed: u64) -> Vec<f32> {
         let mut state = seed;
         let mut uniform = || {
-            state = crate::dense::build::scramble(state);
+            state = crate::random::scramble(state);
             (state >> 40) as f32 / (1u64 << 24) as f32
         };
         // The sum of four uniform numbers is near enough to a normal one.

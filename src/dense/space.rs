@@ -13,6 +13,7 @@
 use super::rows::Rows;
 use super::walk::NONE;
 use crate::kernel::dot::{dot, dots_at};
+use crate::random::GOLDEN;
 use rayon::prelude::*;
 
 /// Rows with the similarity graphs are built by.
@@ -78,7 +79,7 @@ impl<'a> Space<'a> {
 
 /// A hash of a row's values; equal rows (-0.0 being 0.0) have equal hashes.
 fn hash(row: &[f32]) -> u64 {
-    row.iter().fold(0x9e37_79b9_7f4a_7c15, |hash: u64, value| {
+    row.iter().fold(GOLDEN, |hash: u64, value| {
         ((hash ^ u64::from((value + 0.0).to_bits())).wrapping_mul(0xff51_afd7_ed55_8ccd)).rotate_left(29)
     })
 }

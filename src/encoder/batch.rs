@@ -36,7 +36,7 @@ enum Pieces {
 }
 
 /// A model's tokenizer with the special tokens it puts around a text.
-pub(super) struct Tokenizer {
+pub(crate) struct Tokenizer {
     pieces: Pieces,
     path: PathBuf,
     before: Vec<u32>,
@@ -45,13 +45,13 @@ pub(super) struct Tokenizer {
     /// sha256 of the file, lower-case hex.
     pub(super) fingerprint: String,
     /// The largest id any token has.
-    pub(super) largest_id: u32,
+    pub(crate) largest_id: u32,
 }
 
 impl Tokenizer {
     /// Reads a `tokenizer.json` and tries it, so that a file that cannot serve is refused here and not at its first
     /// text; `lowercase` puts lower-casing before whatever else it does.
-    pub(super) fn load(path: &Path, lowercase: bool) -> Result<Self> {
+    pub(crate) fn load(path: &Path, lowercase: bool) -> Result<Self> {
         let refuse = |message: &str| Error::bad_input(message).in_file(path);
         let bytes = read_bounded(path, LARGEST)?;
         let parse = || tokenizers::Tokenizer::from_bytes(&bytes);
@@ -107,12 +107,12 @@ impl Tokenizer {
     }
 
     /// Special tokens around a text.
-    pub(super) fn special_tokens(&self) -> usize {
+    pub(crate) fn special_tokens(&self) -> usize {
         self.before.len() + self.after.len()
     }
 
     /// At most `most` ids with the special tokens among them; none for a text without a known token.
-    pub(super) fn tokens(&self, prompt: &str, text: &str, most: usize) -> Result<Vec<u32>> {
+    pub(crate) fn tokens(&self, prompt: &str, text: &str, most: usize) -> Result<Vec<u32>> {
         let known = |ids: &[u32]| ids.iter().any(|&id| Some(id) != self.unknown);
         let mut body = self.ids(text)?;
         if !known(&body) {

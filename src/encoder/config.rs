@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 const LARGEST: u64 = 16 << 20;
 
 /// A JSON object read from a file, whose entries are asked for with their type.
-pub(super) struct Object {
-    pub(super) path: PathBuf,
+pub(crate) struct Object {
+    pub(crate) path: PathBuf,
     entries: Map<String, Value>,
 }
 
 /// Reads and parses a description file, bounded in size (depth is bounded by the parser).
-pub(super) fn read_json(path: &Path) -> Result<Value> {
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let bytes = read_bounded(path, LARGEST)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::at_line(path, e.line() as u64, "invalid JSON").because(e))
 }
 
 /// Reads a whole file unless it is larger than `largest` bytes.
-pub(super) fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>> {
     let length = std::fs::metadata(path).map_err(|e| Error::io(path, "inspect", e))?.len();
     if length > largest {
         let message = format!("{length} bytes are more than the {largest} this file may have");
@@ -35,7 +35,7 @@ pub(super) fn read_bounded(path: &Path, largest: u64) -> Result<Vec<u8>> {
 
 impl Object {
     /// Reads a file that has to hold an object.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         match read_json(path)? {
             Value::Object(entries) => Ok(Object { path: path.to_path_buf(), entries }),
             _ => Err(Error::bad_input("not a JSON object").in_file(path)),
@@ -43,12 +43,12 @@ impl Object {
     }
 
     /// Reads a file that may be absent.
-    pub(super) fn read_if_there(path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn read_if_there(path: &Path) -> Result<Option<Self>> {
         if path.exists() { Object::read(path).map(Some) } else { Ok(None) }
     }
 
     /// An entry; `null` counts as absent.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.entries.get(key).filter(|value| !value.is_null())
     }
 
@@ -57,24 +57,24 @@ impl Object {
         read(value).map(Some).ok_or_else(|| self.refuse(format!("`{key}` is {value}, expected {expected}")))
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>> {
         self.typed(key, "a text", Value::as_str)
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
         Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
     }
 
-    pub(super) fn real(&self, key: &str) -> Result<Option<f64>> {
+    pub(crate) fn real(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    pub(super) fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub(crate) fn size(&self, key: &str) -> Result<Option<usize>> {
         self.typed(key, "a whole number", |value| usize::try_from(value.as_u64()?).ok())
     }
 
     /// A size that has to be there and positive.
-    pub(super) fn positive(&self, key: &str) -> Result<usize> {
+    pub(crate) fn positive(&self, key: &str) -> Result<usize> {
         match self.size(key)? {
             Some(0) => Err(self.refuse(format!("`{key}` is 0"))),
             Some(size) => Ok(size),
@@ -83,7 +83,7 @@ impl Object {
     }
 
     /// Refuses a setting that is there and is not the one value that is served.
-    pub(super) fn only(&self, key: &str, served: &[&str]) -> Result<()> {
+    pub(crate) fn only(&self, key: &str, served: &[&str]) -> Result<()> {
         match self.text(key)? {
             Some(value) if !served.contains(&value) => {
                 Err(self.refuse(format!("`{key}` is `{value}`; only `{}` is served", served.join("`, `"))))
@@ -93,19 +93,19 @@ impl Object {
     }
 
     /// Refuses a switch that is on.
-    pub(super) fn off(&self, key: &str) -> Result<()> {
+    pub(crate) fn off(&self, key: &str) -> Result<()> {
         if self.flag(key)? { Err(self.refuse(format!("`{key}` is true, which is not served"))) } else { Ok(()) }
     }
 
     /// A refusal in this file.
-    pub(super) fn refuse(&self, message: String) -> Error {
+    pub(crate) fn refuse(&self, message: String) -> Error {
         Error::bad_input(message).in_file(&self.path)
     }
 }
 
 /// The layouts that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     /// Absolute positions from 0, two token types.
     Bert,
     /// BERT's layout with positions counted from after the padding id.
@@ -118,42 +118,42 @@ pub(super) enum Family {
 
 /// What only ModernBERT has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rotary {
+pub(crate) struct Rotary {
     /// One layer of so many attends to the whole text, the others to a window.
-    pub(super) global_every: usize,
+    pub(crate) global_every: usize,
     /// Base of the rotary frequencies in global and in local layers.
-    pub(super) theta: [f64; 2],
+    pub(crate) theta: [f64; 2],
     /// Tokens of the window, half on each side.
-    pub(super) window: usize,
+    pub(crate) window: usize,
 }
 
 /// Family and sizes of a transformer.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Config {
-    pub(super) family: Family,
+pub(crate) struct Config {
+    pub(crate) family: Family,
     /// `model_type` as written.
-    pub(super) model_type: String,
-    pub(super) vocab_size: usize,
+    pub(crate) model_type: String,
+    pub(crate) vocab_size: usize,
     /// Components of a hidden state.
-    pub(super) hidden: usize,
-    pub(super) layers: usize,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
     /// Attention heads; divides `hidden`.
-    pub(super) heads: usize,
+    pub(crate) heads: usize,
     /// Width of the feed-forward layer.
-    pub(super) intermediate: usize,
+    pub(crate) intermediate: usize,
     /// Rows of the position table.
-    pub(super) positions: usize,
+    pub(crate) positions: usize,
     /// Rows of the token type table; 0 where there is none.
-    pub(super) types: usize,
+    pub(crate) types: usize,
     /// The ε of layer normalisation.
-    pub(super) epsilon: f64,
-    pub(super) pad: u32,
-    pub(super) rotary: Option<Rotary>,
+    pub(crate) epsilon: f64,
+    pub(crate) pad: u32,
+    pub(crate) rotary: Option<Rotary>,
 }
 
 impl Config {
     /// Reads `config.json`.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let json = Object::read(path)?;
         let Some(model_type) = json.text("model_type")?.map(str::to_owned) else {
             return Err(json.refuse("`model_type` is missing".into()));
@@ -219,12 +219,12 @@ impl Config {
     }
 
     /// The position of a text's first token.
-    pub(super) fn first_position(&self) -> usize {
+    pub(crate) fn first_position(&self) -> usize {
         if self.family == Family::Roberta { self.pad as usize + 1 } else { 0 }
     }
 
     /// Tokens for which there are positions.
-    pub(super) fn longest_text(&self) -> usize {
+    pub(crate) fn longest_text(&self) -> usize {
         self.positions.saturating_sub(self.first_position())
     }
 }

@@ -33,24 +33,24 @@ pub struct OpenOptions {
 
 /// A transformer's folder, read.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     /// Where config, tokenizer and weights lie.
-    pub(super) transformer: PathBuf,
-    pub(super) config: Config,
-    pub(super) pooling: Pooling,
+    pub(crate) transformer: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) pooling: Pooling,
     /// The folder names no pooling.
-    pub(super) pooling_assumed: bool,
-    pub(super) steps: Vec<Step>,
-    pub(super) lowercase: bool,
-    pub(super) max_tokens: usize,
-    pub(super) query_prompt: String,
-    pub(super) passage_prompt: String,
-    pub(super) similarity: Similarity,
+    pub(crate) pooling_assumed: bool,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) lowercase: bool,
+    pub(crate) max_tokens: usize,
+    pub(crate) query_prompt: String,
+    pub(crate) passage_prompt: String,
+    pub(crate) similarity: Similarity,
 }
 
 /// Which encoder a folder holds.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// A table of token rows: [`fixed`](super::fixed) opens it.
     Static,
     /// A transformer.
@@ -58,7 +58,7 @@ pub(super) enum Content {
 }
 
 /// Reads a folder's description; weights and tokenizer are not opened yet.
-pub(super) fn read(root: &Path, options: &OpenOptions) -> Result<Content> {
+pub(crate) fn read(root: &Path, options: &OpenOptions) -> Result<Content> {
     if !root.is_dir() {
         let message = format!("there is no model folder `{}`", root.display());
         return Err(Error::new(ErrorKind::NotFound, message));
@@ -103,7 +103,7 @@ pub(super) fn read(root: &Path, options: &OpenOptions) -> Result<Content> {
 }
 
 /// A file a folder should have has.
-pub(super) fn missing(folder: &Path, file: &str) -> Error {
+pub(crate) fn missing(folder: &Path, file: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("`{file}` is missing from the model folder `{}`", folder.display()))
 }
 

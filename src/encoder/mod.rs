@@ -28,13 +28,13 @@
 pub mod batch;
 pub mod bert;
 pub mod candle;
-mod config;
+pub(crate) mod config;
 pub mod contract;
 pub mod fixed;
 pub mod folder;
-mod modules;
+pub(crate) mod modules;
 pub mod pooling;
-mod weights;
+pub(crate) mod weights;
 pub mod wordpiece;
 
 use crate::error::{Error, Result};
@@ -78,6 +78,12 @@ pub fn open_named(location: &str, name: &str) -> Result<Box<dyn Encoder>> {
     open(Path::new(location), name, &OpenOptions::default())
 }
 
+/// Whether an encoder is a static one, by where it lies; its weights are not read.
+pub fn is_static(location: &str) -> Result<bool> {
+    let is_static = |content| matches!(content, Content::Static);
+    Ok(location == "builtin" || is_static(folder::read(Path::new(location), &OpenOptions::default())?))
+}
+
 /// A dense module after pooling.
 struct Dense {
     weight: Vec<f32>,
@@ -105,21 +111,7 @@ impl Transformer {
     fn open(folder: Folder, name: &str) -> Result<Self> {
         let (config, place) = (&folder.config, &folder.transformer);
         let weights = weights_file(place)?;
-        let tokenizer_file = place.join("tokenizer.json");
-        if !tokenizer_file.exists() {
-            return Err(missing(place, "tokenizer.json")
-                .hint("save the model once with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`"));
-        }
-        let tokenizer = Tokenizer::load(&tokenizer_file, folder.lowercase)?;
-        if tokenizer.largest_id as usize >= config.vocab_size {
-            let message =
-                format!("token id {} has no row: `vocab_size` is {}", tokenizer.largest_id, config.vocab_size);
-            return Err(Error::bad_input(message).in_file(tokenizer_file));
-        }
-        if folder.max_tokens <= tokenizer.special_tokens() {
-            let message = format!("texts cut to {} tokens have room for special tokens only", folder.max_tokens);
-            return Err(Error::bad_input(message).in_file(tokenizer_file));
-        }
+        let tokenizer = tokenizer(&folder)?;
         let (tower, mut hashes): (Box<dyn Tower>, _) = match config.family {
             Family::ModernBert => candle::open(&weights, config, folder.max_tokens)?,
             _ => {
@@ -230,8 +222,28 @@ impl Encoder for Transformer {
     }
 }
 
+/// Opens the tokenizer of a transformer's folder; refuses one that does not fit the description.
+pub(crate) fn tokenizer(folder: &Folder) -> Result<Tokenizer> {
+    let (config, place) = (&folder.config, &folder.transformer);
+    let tokenizer_file = place.join("tokenizer.json");
+    if !tokenizer_file.exists() {
+        return Err(missing(place, "tokenizer.json")
+            .hint("save the model once with `AutoTokenizer.from_pretrained(…).save_pretrained(…)`"));
+    }
+    let tokenizer = Tokenizer::load(&tokenizer_file, folder.lowercase)?;
+    if tokenizer.largest_id as usize >= config.vocab_size {
+        let message = format!("token id {} has no row: `vocab_size` is {}", tokenizer.largest_id, config.vocab_size);
+        return Err(Error::bad_input(message).in_file(tokenizer_file));
+    }
+    if folder.max_tokens <= tokenizer.special_tokens() {
+        let message = format!("texts cut to {} tokens have room for special tokens only", folder.max_tokens);
+        return Err(Error::bad_input(message).in_file(tokenizer_file));
+    }
+    Ok(tokenizer)
+}
+
 /// The weights' file, or a refusal that says what to do with the files that are there instead.
-fn weights_file(folder: &Path) -> Result<std::path::PathBuf> {
+pub(crate) fn weights_file(folder: &Path) -> Result<std::path::PathBuf> {
     let path = folder.join("model.safetensors");
     if path.exists() {
         return Ok(path);

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// What happens to a row after pooling.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// `x = activation(W x + b)`, `W` of shape `[outputs, inputs]` in the folder's `model.safetensors`.
     Dense { folder: PathBuf, inputs: usize, outputs: usize, bias: bool, tanh: bool },
     /// Rows to unit length.

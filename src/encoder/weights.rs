@@ -33,7 +33,7 @@ const HEADS: [&str; 12] = [
 ];
 
 /// The tensors of one file, taken by name.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     path: PathBuf,
     file: Mapped,
     metadata: Metadata,
@@ -47,7 +47,7 @@ pub(super) struct Weights {
 impl Weights {
     /// Opens and checks a file; `probe` is a tensor every model of the family has, by which the prefix of all names
     /// is found among `prefixes`.
-    pub(super) fn open(path: &Path, probe: &str, prefixes: &[&str]) -> Result<Self> {
+    pub(crate) fn open(path: &Path, probe: &str, prefixes: &[&str]) -> Result<Self> {
         let length = std::fs::metadata(path).map_err(|e| Error::io(path, "inspect", e))?.len();
         if length > LARGEST {
             let message = format!("{length} bytes of weights are more than the {LARGEST} that are read");
@@ -65,17 +65,22 @@ impl Weights {
     }
 
     /// sha256 of the whole file, lower-case hex.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         sha256(&[self.file.bytes()])
     }
 
+    /// What stands before the names of the encoder's tensors, often nothing.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Whether the file has a tensor of that name (without the prefix).
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.metadata.info(&format!("{}{name}", self.prefix)).is_some()
     }
 
     /// A tensor's values, row-major, in f32. Refuses another shape and values that are not finite.
-    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let refuse = |message: String| Err(Error::bad_input(message).in_file(&self.path));
         let full = format!("{}{name}", self.prefix);
         let Some(info) = self.metadata.info(&full) else {
@@ -102,7 +107,7 @@ impl Weights {
     }
 
     /// Refuses a file with tensors that were not taken and belong to no known head: its config describes another model.
-    pub(super) fn finish(self, family: &str) -> Result<()> {
+    pub(crate) fn finish(self, family: &str) -> Result<()> {
         for name in self.metadata.offset_keys() {
             let inner = name.strip_prefix(&self.prefix).unwrap_or(&name);
             let head = HEADS.iter().any(|head| inner.starts_with(head) || name.starts_with(head));
@@ -130,7 +135,7 @@ fn f32_of_half(half: u16) -> f32 {
 
 /// Writes a safetensors file of f32 tensors: tests make damaged folders with it.
 #[cfg(test)]
-pub(super) fn write_f32(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
+pub(crate) fn write_f32(path: &Path, tensors: &[(&str, &[usize], &[f32])]) {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
         (*name, safetensors::tensor::TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())

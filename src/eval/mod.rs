@@ -35,6 +35,7 @@
 //! Karpukhin et al., "Dense Passage Retrieval for Open-Domain Question Answering", 2020 (answer recall).
 
 pub mod answers;
+pub mod significance;
 
 use crate::collection::qrels::Qrels;
 use crate::collection::run::{Run, trec_order};

@@ -12,6 +12,7 @@
 //! Cost: two encoder calls and two exact searches a pseudo-query, [`PSEUDO_QUERIES`] of them.
 
 use super::manifest::FusionRecord;
+use crate::collection::pseudo::{self, Pseudo};
 use crate::collection::{Ordinal, Passage};
 use crate::dense::{DenseIndex, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
@@ -21,7 +22,6 @@ use crate::kernel;
 use crate::progress::{Progress, Stage};
 use crate::random::Random;
 use crate::sparse::{SparseIndex, Weighting};
-use crate::text::words;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 /// Pseudo-queries drawn from a collection, at most.
@@ -97,30 +97,13 @@ fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
         let ordinal = Ordinal(order[i]);
         let passage = sparse.passage(ordinal)?;
         let ask_title = !passage.title.is_empty() && questions.len().is_multiple_of(2);
-        let asked = if ask_title { title_question(&passage) } else { sentence_question(&passage, &mut random) };
-        if let Some((query, rest)) = asked {
+        let asked = if ask_title { pseudo::title(&passage) } else { pseudo::sentence(&passage, &mut random) };
+        if let Some(Pseudo { query, rest }) = asked {
             let siblings = siblings(sparse, ordinal, &passage)?;
             questions.push(PseudoQuery { ordinal, query, rest, siblings });
         }
     }
     Ok(questions)
-}
-
-fn title_question(passage: &Passage) -> Option<(String, String)> {
-    let enough = words::spans(&passage.text).len() >= 8;
-    enough.then(|| (passage.title.clone(), passage.text.clone()))
-}
-
-fn sentence_question(passage: &Passage, random: &mut Random) -> Option<(String, String)> {
-    let sentences = words::sentences(&passage.text);
-    if sentences.len() < 2 {
-        return None;
-    }
-    let (start, end) = sentences[random.below(sentences.len())];
-    let query = &passage.text[start..end];
-    let rest = format!("{} {} {}", passage.title, &passage.text[..start], &passage.text[end..]);
-    let enough = words::spans(query).len() >= 4 && words::spans(&rest).len() >= 8;
-    enough.then(|| (query.to_string(), rest.trim().to_string()))
 }
 
 /// Passages close by that carry the same title, the passage itself among them.

@@ -21,7 +21,7 @@ pub mod dedup;
 pub mod manifest;
 mod sides;
 
-pub use build::{BuildOptions, BuildReport, build};
+pub use build::{BuildOptions, BuildReport, EncoderChoice, build};
 pub use manifest::Manifest;
 
 use crate::dense::DenseIndex;

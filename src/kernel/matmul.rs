@@ -1,8 +1,8 @@
 //! Products of row blocks: the part of a transformer's forward pass that takes the time.
 //!
 //! Rows of f32 go in and rows come out, in buffers of the caller; nothing is kept and no thread started, so a caller
-//! gives each of its threads its own rows. The three products a transformer needs are `X W`, `X W` added to what is
-//! there, and `Q Kᵀ`; rows may be blocks of columns of a wider matrix (one head of several), given by their stride.
+//! gives each of its threads its own rows. The products a transformer needs are `X W`, `X W` added to what is
+//! there, `Q Kᵀ`, and for gradients `Xᵀ Y`; rows may be blocks of columns of a wider matrix (one head of several), given by their stride.
 //! The arithmetic is that of the `gemm` crate on one thread, which picks AVX-512, AVX2 or NEON at run time.
 //! [`rowwise`] holds what happens to rows between products.
 //!
@@ -43,6 +43,24 @@ pub struct RowsMut<'a> {
     stride: usize,
 }
 
+/// `to = fromᵀ`: `from` is `[rows, columns]`, a row of `to` begins every `stride` values. Panics where they do not fit.
+pub fn transpose(from: &[f32], columns: usize, to: &mut [f32], stride: usize) {
+    /// Side of a tile whose rows and columns both stay in the first cache.
+    const TILE: usize = 16;
+    let rows = from.len() / columns;
+    check_shape(to.len(), columns, rows, stride);
+    for row in (0..rows).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
+            for c in column..columns.min(column + TILE) {
+                let to = &mut to[c * stride + row..];
+                for (to, r) in to.iter_mut().zip(row..rows.min(row + TILE)) {
+                    *to = from[r * columns + c];
+                }
+            }
+        }
+    }
+}
+
 /// Panics when the last row would leave the slice or rows would overlap: a bug of the caller, never of its input.
 fn check_shape(len: usize, rows: usize, columns: usize, stride: usize) {
     let end = rows.checked_sub(1).and_then(|last| last.checked_mul(stride)?.checked_add(columns));
@@ -81,18 +99,31 @@ impl<'a> RowsMut<'a> {
 /// `out = x y`, or `out += x y` with `add`; shapes `[m, k]`, `[k, n]`, `[m, n]`. Panics when they do not meet.
 pub fn multiply(x: Rows, y: Rows, out: RowsMut, add: bool) {
     assert_eq!((x.columns, x.rows, y.columns), (y.rows, out.rows, out.columns), "shapes of a product");
-    product(x, y.values, y.columns, (1, y.stride as isize), out, add);
+    product((x.values, x.stride as isize, 1), x.columns, (y.values, y.stride as isize, 1), out, add);
 }
 
 /// `out = x yᵀ`; shapes `[m, k]`, `[n, k]`, `[m, n]`. Panics when they do not meet.
 pub fn multiply_transposed(x: Rows, y: Rows, out: RowsMut) {
     assert_eq!((x.columns, x.rows, y.rows), (y.columns, out.rows, out.columns), "shapes of a product");
-    product(x, y.values, y.rows, (y.stride as isize, 1), out, false);
+    product((x.values, x.stride as isize, 1), x.columns, (y.values, 1, y.stride as isize), out, false);
 }
 
-/// The one call into `gemm`; `y` is read as `[x.columns, n]` with the given column and row strides.
-fn product(x: Rows, y: &[f32], n: usize, (y_cs, y_rs): (isize, isize), out: RowsMut, add: bool) {
-    if out.rows == 0 || n == 0 {
+/// `out = xᵀ y`, or `out += xᵀ y` with `add`; shapes `[k, m]`, `[k, n]`, `[m, n]`: a weight's gradient.
+/// Panics when they do not meet.
+pub fn multiply_left_transposed(x: Rows, y: Rows, out: RowsMut, add: bool) {
+    assert_eq!((x.rows, x.columns, y.columns), (y.rows, out.rows, out.columns), "shapes of a product");
+    product((x.values, 1, x.stride as isize), x.rows, (y.values, y.stride as isize, 1), out, add);
+}
+
+/// The one call into `gemm`: values, row stride and column stride of `[out.rows, k]` and of `[k, out.columns]`.
+fn product(
+    (x, x_rs, x_cs): (&[f32], isize, isize),
+    k: usize,
+    (y, y_rs, y_cs): (&[f32], isize, isize),
+    out: RowsMut,
+    add: bool,
+) {
+    if out.rows == 0 || out.columns == 0 {
         return;
     }
     // SAFETY: `check_shape` proved for all three matrices that the last element their sizes and strides reach lies
@@ -101,15 +132,15 @@ fn product(x: Rows, y: &[f32], n: usize, (y_cs, y_rs): (isize, isize), out: Rows
     unsafe {
         gemm::gemm(
             out.rows,
-            n,
-            x.columns,
+            out.columns,
+            k,
             out.values.as_mut_ptr(),
             1,
             out.stride as isize,
             add,
-            x.values.as_ptr(),
-            1,
-            x.stride as isize,
+            x.as_ptr(),
+            x_cs,
+            x_rs,
             y.as_ptr(),
             y_cs,
             y_rs,
@@ -152,11 +183,22 @@ mod tests {
                     transposed[j * k + l] = y[l * (n + pad) + j];
                 }
             }
-            let x = Rows::strided(&x, m, k, k + pad);
             let mut out = start.clone();
-            multiply(x, Rows::strided(&y, k, n, n + pad), RowsMut::strided(&mut out, m, n, n + pad), add);
+            let rows = Rows::strided(&x, m, k, k + pad);
+            multiply(rows, Rows::strided(&y, k, n, n + pad), RowsMut::strided(&mut out, m, n, n + pad), add);
             // 40 terms of at most 1/4: 1e-5 is about 10 roundings of the sum; gaps between rows stay untouched.
             prop_assert!(gap(&out, &want) < 1e-5);
+            let mut left = vec![0.0; k * m];
+            for i in 0..m {
+                for l in 0..k {
+                    left[l * m + i] = x[i * (k + pad) + l];
+                }
+            }
+            let mut out = start.clone();
+            let y_rows = Rows::strided(&y, k, n, n + pad);
+            multiply_left_transposed(Rows::new(&left, k, m), y_rows, RowsMut::strided(&mut out, m, n, n + pad), add);
+            prop_assert!(gap(&out, &want) < 1e-5);
+            let x = Rows::strided(&x, m, k, k + pad);
             if !add {
                 let mut out = start.clone();
                 multiply_transposed(x, Rows::new(&transposed, n, k), RowsMut::strided(&mut out, m, n, n + pad));

@@ -19,6 +19,7 @@
 //! resemblance and containment of documents", 1997; P. Indyk and R. Motwani, "Approximate nearest neighbors", 1998.
 
 use super::words;
+use crate::random::{GOLDEN, mix};
 use std::collections::HashMap;
 
 /// Hash functions a signature.
@@ -48,7 +49,7 @@ impl Signature {
             let joined = shingle.iter().fold(0, |joined: u64, word| mix(joined.rotate_left(17) ^ word));
             for (i, minimum) in minima.iter_mut().enumerate() {
                 // One strong hash, mixed with each function's own constant.
-                let value = (mix(joined ^ (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 32) as u32;
+                let value = (mix(joined ^ (i as u64 + 1).wrapping_mul(GOLDEN)) >> 32) as u32;
                 *minimum = value.min(*minimum);
             }
         }
@@ -95,13 +96,6 @@ impl NearDuplicates {
 /// FNV-1a over the bytes, then mixed; the same on every machine.
 fn hash(bytes: &[u8]) -> u64 {
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
-}
-
-/// SplitMix64's finaliser (Steele, Lea & Flood, 2014).
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

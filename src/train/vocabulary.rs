@@ -7,6 +7,13 @@
 //! gains the characters it would add, times the word's count. The pieces that gain most join, in a few rounds, for
 //! each changes the cuts. A piece that nearly always stands in one that is a letter longer does not join.
 //!
+//! Korean writes particles on to nouns (`서울은`, `서울에`): there a whole word is the stem without its particle, so that
+//! one entry serves all its forms, and particles come in as continuations. (BERT's uncased tokenisation decomposes
+//! Hangul into jamo, so a piece may end within a syllable: `하` serves `한` and `했` too.)
+//!
+//! [`learn`] starts from nothing; [`extend`] keeps a vocabulary and its ids, and appends what it lacks for other texts:
+//! another language, say.
+//!
 //! ```
 //! use parallax::train::vocabulary::learn;
 //! let texts = ["walk walk walk talk talk", "talking talking talking", "walking walking"];
@@ -23,8 +30,10 @@
 
 use crate::encoder::wordpiece::{BasicTokenizer, Normalization, WordPiece};
 use crate::error::{Error, Result};
+use crate::text::{self, particles};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use unicode_normalization::UnicodeNormalization;
 
 /// Hands each text to the function it is given; called once a pass.
 pub type Feed<'a> = dyn FnMut(&mut dyn FnMut(&str)) -> Result<()> + 'a;
@@ -71,32 +80,68 @@ impl Vocabulary {
 ///
 /// Fails when there are no words, when `size` leaves no room for words beside the characters, or when the feed does.
 pub fn learn(size: usize, feed: &mut Feed<'_>) -> Result<Vocabulary> {
+    extend(&["[UNK]".to_string()], size.saturating_sub(1), feed)
+}
+
+/// Appends at most `more` entries to a vocabulary, whose ids stay as they are: what it lacks to spell these texts.
+///
+/// Fails as [`learn`] does. The counts are those of these texts alone.
+pub fn extend(base: &[String], more: usize, feed: &mut Feed<'_>) -> Result<Vocabulary> {
     let (words, texts) = count(feed)?;
+    let mut entries = base.to_vec();
+    let mut known: HashSet<String> = base.iter().cloned().collect();
+    let size = base.len() + more;
     let characters = characters(&words);
-    let mut entries = vec!["[UNK]".to_string()];
-    entries.extend(characters.iter().map(char::to_string));
-    entries.extend(characters.iter().map(|c| format!("##{c}")));
+    let lacking = characters.iter().map(char::to_string).chain(characters.iter().map(|c| format!("##{c}")));
+    entries.extend(lacking.filter(|entry| known.insert(entry.clone())));
     if entries.len() >= size {
         let message = format!("{size} entries leave no room for words beside {} characters", characters.len());
         return Err(Error::usage(message).hint("ask for a larger vocabulary"));
     }
-    let whole = entries.len().max((size as f64 * WHOLE) as usize);
-    let longer = words.iter().filter(|(word, _)| word.chars().nth(1).is_some());
-    let (room, mut left_out) = (whole - entries.len(), Vec::new());
-    for (i, (word, n)) in longer.enumerate() {
-        match i < room {
-            true => entries.push(word.clone()),
-            // A word seen once teaches little about how words are made.
-            false if *n > 1 && word.len() < LONGEST_WORD => left_out.push((word.as_str(), *n)),
-            false => {}
-        }
-    }
+    let whole = entries.len().max(base.len() + (more as f64 * WHOLE) as usize);
+    let room = whole - entries.len();
+    let stems = stems(&words);
+    let longer = stems.iter().filter(|(word, _)| word.chars().nth(1).is_some());
+    entries.extend(longer.map(|(word, _)| word.clone()).filter(|word| known.insert(word.clone())).take(room));
+    known.extend(entries.iter().cloned());
+    // A word seen once teaches little about how words are made.
+    let left_out: Vec<(&str, u64)> = words
+        .iter()
+        .filter(|(word, n)| *n > 1 && word.chars().count() < LONGEST_WORD && !known.contains(word))
+        .map(|(word, n)| (word.as_str(), *n))
+        .collect();
     for round in 0..ROUNDS {
         let most = (size - entries.len()) / (ROUNDS - round);
-        entries.extend(pieces(&entries, &left_out, most)?);
+        let gained = pieces(&entries, &left_out, most)?;
+        entries.extend(gained.into_iter().filter(|piece| known.insert(piece.clone())));
     }
     let counts = occurrences(&entries, &words)?;
     Ok(Vocabulary { entries, counts, texts })
+}
+
+/// Words without their Korean particles, counted together, most frequent first; other words as they are.
+fn stems(words: &[(String, u64)]) -> Vec<(String, u64)> {
+    let mut table = HashMap::<String, u64>::new();
+    for (word, n) in words {
+        *table.entry(stem(word)).or_default() += n;
+    }
+    let mut stems: Vec<(String, u64)> = table.into_iter().collect();
+    stems.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    stems
+}
+
+/// Whether a character is a Hangul syllable's first consonant.
+fn is_leading(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{1112}')
+}
+
+/// A word in jamo without its particle, in jamo; any other word itself.
+fn stem(word: &str) -> String {
+    if !word.starts_with(is_leading) {
+        return word.to_string();
+    }
+    let syllables = text::nfc(word);
+    particles::strip(&syllables).nfd().collect()
 }
 
 /// Distinct words with their counts, most frequent first, and the number of texts.
@@ -162,6 +207,10 @@ fn pieces(entries: &[String], words: &[(&str, u64)], most: usize) -> Result<Vec<
         for pair in cuts.windows(2) {
             let (start, end) = (pair[0].1, pair[1].1);
             for (added, (at, c)) in word[end..].char_indices().enumerate() {
+                // A piece that ends in the first consonant of a syllable spells no sound.
+                if is_leading(c) {
+                    continue;
+                }
                 let worth = worths.entry(&word[start..end + at + c.len_utf8()]).or_default();
                 worth.gain += n * (added as u64 + 1);
                 worth.seen += n;
@@ -242,6 +291,25 @@ mod tests {
         assert_eq!(vocabulary(5, &["some words"]).err().map(|e| e.kind()), Some(crate::ErrorKind::Usage));
         let failing = learn(100, &mut |_| Err(Error::bad_input("no such file")));
         assert!(failing.is_err());
+    }
+
+    #[test]
+    fn an_extension_keeps_ids_and_knows_korean_stems() {
+        let base = vocabulary(40, &["north and south ".repeat(9).as_str()]).unwrap();
+        let texts = ["서울은 크다 서울에 간다 서울의 north 부산은 작다 부산에 간다 부산의 바다 ".repeat(3)];
+        let more = extend(base.entries(), 45, &mut |take| {
+            texts.iter().for_each(|text| take(text));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(more.entries()[..base.entries().len()], *base.entries());
+        let jamo = |word: &str| word.nfd().collect::<String>();
+        assert!(contains(&more, &jamo("서울")) && contains(&more, &jamo("부산")), "{:?}", more.entries());
+        assert!(!contains(&more, &jamo("서울은")) && !contains(&more, &jamo("부산의")));
+        let mut distinct: Vec<&String> = more.entries().iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), more.entries().len());
     }
 
     proptest! {

@@ -52,6 +52,39 @@ fn a_run_file_measures_as_the_system_that_wrote_it() {
 }
 
 #[test]
+fn a_baseline_gives_each_other_system_its_paired_difference() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    let words =
+        ["compare", "b", "--data", &dev, "--system", "bm25,hybrid", "--runs", "runs", "--measure", "R@5,nDCG@10"];
+    let plain = report(&env, &words);
+    assert!(plain.get("baseline").is_none() && plain["systems"][1].get("differences").is_none());
+    let found = report(&env, &[&words[..], &["--baseline", "bm25"]].concat());
+    assert_eq!((found["baseline"].as_str(), found["systems"][0].get("differences")), (Some("bm25"), None));
+    for measure in ["R@5", "nDCG@10"] {
+        let difference = &found["systems"][1]["differences"][measure];
+        let between = mean(&found, 1, measure) - mean(&found, 0, measure);
+        let at = |i: usize| difference["interval"][i].as_f64().unwrap();
+        assert!((difference["mean"].as_f64().unwrap() - between).abs() < 1e-12, "{difference}");
+        assert!(at(0) <= between && between <= at(1) && at(0) < at(1), "{difference}");
+        assert_eq!(difference["n"], found["judged"]);
+    }
+    // The same run from a file, named as it was written, is no different.
+    let again =
+        ["compare", "b", "--data", &dev, "--system", "bm25,run:runs/bm25.trec", "--baseline", "run:runs/bm25.trec"];
+    let same = report(&env, &again);
+    assert_eq!(same["systems"][0]["differences"]["R@5"]["interval"], serde_json::json!([0.0, 0.0]));
+    let screen = env.run_words(&again).stdout;
+    assert!(
+        screen.contains("difference to run:runs/bm25.trec") && screen.contains("+.0000 [+.0000, +.0000]"),
+        "{screen}"
+    );
+    let wrong = env.run_words(&[&words[..], &["--baseline", "tfidf"]].concat());
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("`tfidf` is none") && wrong.stderr.contains("`bm25`, `hybrid`"), "{}", wrong.stderr);
+}
+
+#[test]
 fn runs_of_one_tag_are_told_apart_by_their_files() {
     let env = TestEnv::new();
     let dev = bundled(&env);

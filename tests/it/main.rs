@@ -18,6 +18,8 @@ mod fetch;
 mod formats;
 /// Every help screen.
 mod help;
+/// `mine-negatives`: files, splits, threads.
+mod mine_negatives;
 /// `query`: answers and their reasons.
 mod query;
 /// The README's commands.

@@ -16,8 +16,8 @@ pub(super) enum Value {
     Bool(bool),
     /// A whole number that fits 64 bits.
     Integer(i128),
-    /// Any other number, whose spelling is not kept.
-    Float,
+    /// Any other number; exactly what was written only after [`Object::exact`].
+    Float(f64),
     Text(String),
     List(Vec<Value>),
     Object(Object),
@@ -56,6 +56,13 @@ impl Object {
         }
     }
 
+    /// Reads numbers with a fraction again from the text the object was read from: serde_json's own reading may be
+    /// off by one unit in the last place. To be called before anything is taken out.
+    pub(super) fn exact(&mut self, text: &str) {
+        let mut rest = text.as_bytes();
+        self.entries.iter_mut().for_each(|(_, value)| value.exact(&mut rest));
+    }
+
     /// The keys not taken out yet.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(key, _)| key.as_str())
@@ -69,16 +76,52 @@ impl Object {
 }
 
 impl Value {
+    /// Goes through numbers in the order they stand in the text.
+    fn exact(&mut self, rest: &mut &[u8]) {
+        match self {
+            Value::List(list) => list.iter_mut().for_each(|value| value.exact(rest)),
+            Value::Object(object) => object.entries.iter_mut().for_each(|(_, value)| value.exact(rest)),
+            Value::Integer(_) => _ = next_number(rest),
+            Value::Float(float) => *float = next_number(rest).and_then(|text| text.parse().ok()).unwrap_or(*float),
+            Value::Null | Value::Bool(_) | Value::Text(_) => {}
+        }
+    }
+
     /// The value in words.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Null => "null",
             Value::Bool(_) => "true or false",
             Value::Integer(_) => "a number",
-            Value::Float => "a number with a fraction or beyond 64 bits",
+            Value::Float(_) => "a number with a fraction or beyond 64 bits",
             Value::Text(_) => "a string",
             Value::List(_) => "an array",
             Value::Object(_) => "an object",
+        }
+    }
+}
+
+/// The next number of a JSON text, outside its strings.
+fn next_number<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    loop {
+        let (first, after) = rest.split_first()?;
+        match first {
+            b'"' => {
+                let mut escaped = false;
+                let end = after.iter().position(|byte| {
+                    let closes = *byte == b'"' && !escaped;
+                    escaped = *byte == b'\\' && !escaped;
+                    closes
+                });
+                *rest = &after[end? + 1..];
+            }
+            b'-' | b'0'..=b'9' => {
+                let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let (number, after) = rest.split_at(rest.iter().take_while(|byte| part(byte)).count());
+                *rest = after;
+                return std::str::from_utf8(number).ok();
+            }
+            _ => *rest = after,
         }
     }
 }
@@ -118,8 +161,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
         Ok(Value::Integer(value.into()))
     }
-    fn visit_f64<E>(self, _: f64) -> std::result::Result<Value, E> {
-        Ok(Value::Float)
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(Value::Float(value))
     }
     fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
         Ok(Value::Text(value.to_string()))
@@ -172,6 +215,15 @@ pub(super) fn object(line: &str) -> Parsed<Object> {
     }
 }
 
+/// A text of any number of lines as an object; the error comes with the lines that stand before its place.
+pub(super) fn object_of_lines(text: &str) -> std::result::Result<Object, (u64, String)> {
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err((0, format!("{} stands in the list, a JSON object was expected", other.kind()))),
+        Err(e) => Err(((e.line() as u64).saturating_sub(1), format!("byte {}: {}", e.column(), message(&e)))),
+    }
+}
+
 /// The line gone to as an object.
 pub(super) fn line_object(lines: &Lines) -> Result<Object> {
     object(lines.text()?).map_err(|problem| lines.error(problem))
@@ -204,6 +256,22 @@ mod tests {
         }
         let problem = id_of(r#"{"key": 1}"#).unwrap_err();
         assert_eq!(problem, "`id`, `_id` is missing (beside it stands `key`)");
+    }
+
+    #[test]
+    fn numbers_are_exactly_what_is_written() {
+        // The third is off by one unit in the last place as serde_json reads it by itself.
+        let text =
+            r#"{"a-1\"2": [14.678404808044434, {"b": -7, "c": 1.1234567890123457e-300}], "d\\": 0.12345678901234566}"#;
+        let mut object = object(text).unwrap();
+        object.exact(text);
+        let Some(Value::List(list)) = object.take(&["a-1\"2"]) else { panic!("a list") };
+        let [Value::Float(a), Value::Object(inner)] = &list[..] else { panic!("a number and an object") };
+        let Some(Value::Float(d)) = object.take(&["d\\"]) else { panic!("a number") };
+        let (Value::Integer(b), Value::Float(c)) = (&inner.entries[0].1, &inner.entries[1].1) else {
+            panic!("numbers")
+        };
+        assert_eq!((*a, *b, *c, d), (14.678404808044434, -7, 1.1234567890123457e-300, 0.12345678901234566));
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn one_query(mut object: Object) -> Parsed<(Query, Vec<PassageId>)> {
 }
 
 /// A list of strings, or one string; whole numbers stand for their digits.
-fn strings(key: &str, value: Option<Value>) -> Parsed<Vec<String>> {
+pub(super) fn strings(key: &str, value: Option<Value>) -> Parsed<Vec<String>> {
     let list = match value {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::List(list)) => list,

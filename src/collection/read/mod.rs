@@ -1,4 +1,4 @@
-//! Readers: passages, queries, judgments and runs from files as they come.
+//! Readers: passages, queries, judgments, runs and training examples from files as they come.
 //!
 //! Sources go in (a BEIR folder, a SQuAD or KorQuAD JSON, TSV, JSON lines; plain, gzip, zstd or standard input), and
 //! passages come out one at a time, in order, with ids that are unique over all sources; query sets, judgments and
@@ -36,6 +36,8 @@
 
 mod beir;
 mod detect;
+mod elements;
+mod examples;
 mod intake;
 mod json;
 mod jsonl;
@@ -49,6 +51,7 @@ mod tests;
 mod trec;
 mod tsv;
 
+pub use examples::{ExamplesSummary, examples};
 pub use source::{Format, OnBadLine, QuerySetSummary, ReadOptions, ReadSummary, Skipped, Source};
 
 use crate::collection::qrels::Qrels;

@@ -2,16 +2,42 @@
 
 use crate::error::{Error, Result};
 use crate::storage::sync_folder;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use fs_err as fs;
 use serde::Serialize;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Written beside its name, then renamed; dropped unfinished it leaves nothing.
+/// Written beside its name, then renamed; dropped unfinished it leaves nothing. A name that ends in `.gz` is packed.
 pub(super) struct Output {
     path: PathBuf,
     temporary: PathBuf,
-    file: Option<BufWriter<fs::File>>,
+    /// `None` once the file has its name.
+    file: Option<BufWriter<Sink>>,
+}
+
+/// Where bytes go.
+enum Sink {
+    Plain(fs::File),
+    /// With neither name nor time in its header: equal content gives equal bytes.
+    Gzip(GzEncoder<fs::File>),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Plain(file) => file.write(bytes),
+            Sink::Gzip(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Plain(file) => file.flush(),
+            Sink::Gzip(file) => file.flush(),
+        }
+    }
 }
 
 impl Output {
@@ -20,7 +46,11 @@ impl Output {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let temporary = path.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
         let file = fs::File::create(&temporary).map_err(|e| Error::io(path, "create", e))?;
-        Ok(Output { path: path.to_path_buf(), temporary, file: Some(BufWriter::with_capacity(1 << 18, file)) })
+        let sink = match name.ends_with(".gz") {
+            true => Sink::Gzip(GzEncoder::new(file, Compression::default())),
+            false => Sink::Plain(file),
+        };
+        Ok(Output { path: path.to_path_buf(), temporary, file: Some(BufWriter::with_capacity(1 << 18, sink)) })
     }
 
     /// Appends text as it is.
@@ -30,25 +60,34 @@ impl Output {
 
     /// Appends one JSON line.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        self.write(|file| {
-            serde_json::to_writer(&mut *file, value)?;
-            file.write_all(b"\n")
-        })
+        self.value(value)?;
+        self.text("\n")
+    }
+
+    /// Appends a JSON value without a line end.
+    pub(super) fn value(&mut self, value: &impl Serialize) -> Result<()> {
+        self.write(|file| Ok(serde_json::to_writer(&mut *file, value)?))
     }
 
     /// Makes the file durable and gives it its name.
     pub(super) fn finish(mut self) -> Result<PathBuf> {
         self.write(|file| {
             file.flush()?;
-            file.get_ref().sync_all()
+            match file.get_mut() {
+                Sink::Plain(file) => file.sync_all(),
+                Sink::Gzip(file) => {
+                    file.try_finish()?;
+                    file.get_ref().sync_all()
+                }
+            }
         })?;
-        self.file = None;
         fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "write", e))?;
+        self.file = None;
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
         Ok(self.path.clone())
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut BufWriter<fs::File>) -> std::io::Result<()>) -> Result<()> {
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<Sink>) -> io::Result<()>) -> Result<()> {
         match &mut self.file {
             Some(file) => write(file).map_err(|e| Error::io(&self.path, "write", e)),
             None => Ok(()),

@@ -4,6 +4,8 @@
 //! `(node, byte) → node` stand in one open-addressed table that is never more than half full, so a walk costs one
 //! probe a byte and building costs one insertion a byte of new prefix.
 
+use crate::random::GOLDEN;
+
 /// No entry ends at this node.
 const NONE: u32 = u32::MAX;
 
@@ -67,7 +69,7 @@ impl Trie {
 
     #[inline]
     fn slot(&self, key: u32) -> usize {
-        (u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        (u64::from(key).wrapping_mul(GOLDEN) >> self.shift) as usize
     }
 
     #[inline]

@@ -59,6 +59,8 @@ macro_rules! chosen_at_run_time {
     };
 }
 
+pub mod gradient;
+
 chosen_at_run_time! {
     /// `x = gelu(x + bias)` on rows as long as `bias`, which is not empty.
     gelu = gelu_plain(x: &mut [f32], bias: &[f32])
@@ -98,21 +100,32 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
 }
 
+/// The tail `1 - Φ(|x|)` of the normal distribution, and `e^(-x²/2)`.
 #[inline(always)]
-fn gelu_plain<const FMA: bool>(x: &mut [f32], bias: &[f32]) {
+fn tail<const FMA: bool>(x: f32) -> (f32, f32) {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
     const A: [f32; 4] = [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
+    let t = 1.0 / mul_add::<FMA>(P, x.abs(), 1.0);
+    let mut y = 1.061_405_4;
+    for a in A {
+        y = mul_add::<FMA>(y, t, a);
+    }
+    let bell = exp::<FMA>(-0.5 * x * x);
+    (0.5 * y * t * bell, bell)
+}
+
+/// `x Φ(x)` of either sign from the tail.
+#[inline(always)]
+fn gelu_of(x: f32, tail: f32) -> f32 {
+    if x < 0.0 { x * tail } else { x - x * tail }
+}
+
+#[inline(always)]
+fn gelu_plain<const FMA: bool>(x: &mut [f32], bias: &[f32]) {
     for row in x.chunks_exact_mut(bias.len()) {
         for (value, &bias) in row.iter_mut().zip(bias) {
             let x = *value + bias;
-            let t = 1.0 / mul_add::<FMA>(P, x.abs(), 1.0);
-            let mut y = 1.061_405_4;
-            for a in A {
-                y = mul_add::<FMA>(y, t, a);
-            }
-            // The tail 1 - Φ(|x|), from which both signs follow.
-            let tail = 0.5 * y * t * exp::<FMA>(-0.5 * x * x);
-            *value = if x < 0.0 { x * tail } else { x - x * tail };
+            *value = gelu_of(x, tail::<FMA>(x).0);
         }
     }
 }

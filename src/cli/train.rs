@@ -1,0 +1,303 @@
+//! `train`: a dual encoder learns from examples, and proves it on held-out questions.
+
+use super::args::{self, Reading};
+use super::fetch;
+use super::ui::{Ui, bold, bytes, duration, table, thousands};
+use clap::ValueEnum;
+use parallax::collection::read::{ReadOptions, Source};
+use parallax::encoder::contract::Similarity;
+use parallax::encoder::pooling::Pooling;
+use parallax::learn::held_out::{Half, Limits};
+use parallax::learn::towers::TowerOptions;
+use parallax::learn::{self, HeldOutRequest, TrainRequest, Trained, Verdict};
+use parallax::train::TrainOptions;
+use parallax::train::loss::Distillation;
+use parallax::train::optimizer::Decay;
+use parallax::train::options::Warmup;
+use parallax::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Train a dual encoder on examples with hard negatives.
+///
+/// Lowers the negative log-likelihood of each question's positive among the batch's other positives and all hard
+/// negatives. The result is a sentence-transformers folder that `build-index --encoder` takes as it is. With `--validate`
+/// the best checkpoint by real retrieval is kept, and a verdict with an interval is given on questions that chose nothing.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Example files, as `mine-negatives` writes them (or DPR, Tevatron, FlagEmbedding, triplets); each batch comes from one.
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE", help_heading = "Input")]
+    examples: Vec<PathBuf>,
+    /// Where training starts: builtin, a model folder, or owner/name from the hub.
+    #[arg(long, value_name = "ENCODER", default_value = "builtin", help_heading = "Model")]
+    model: String,
+    /// A tower of its own for questions.
+    #[arg(long, value_name = "ENCODER", help_heading = "Model")]
+    question_model: Option<String>,
+    /// Leave a tower as it is: its index stays valid.
+    #[arg(long, value_name = "TOWER", requires = "question_model", help_heading = "Model")]
+    freeze: Option<Tower>,
+    /// How token vectors become one: cls or mean; the folder's way by default.
+    #[arg(long, value_name = "HOW", value_parser = ["cls", "mean"], help_heading = "Model")]
+    pooling: Option<String>,
+    /// Keep the first N layers of a transformer.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    layers: Option<usize>,
+    /// Tokens a question is cut to.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    max_query_tokens: Option<usize>,
+    /// Tokens a passage is cut to.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    max_passage_tokens: Option<usize>,
+    /// Add N entries to a static model's vocabulary, for another language or field; their rows start at random.
+    #[arg(long, value_name = "N", requires = "add_texts", help_heading = "Model")]
+    add_vocabulary: Option<usize>,
+    /// Collections the new entries are learnt from.
+    #[arg(long, value_name = "SOURCE", num_args = 1.., requires = "add_vocabulary", help_heading = "Model")]
+    add_texts: Vec<PathBuf>,
+    /// How rows are compared: dot or cosine; the folder's way by default.
+    #[arg(long, value_name = "HOW", value_parser = ["dot", "cosine"], help_heading = "Loss")]
+    similarity: Option<String>,
+    /// Scores are divided by it; .05 for cosine, 1 for dot by default.
+    #[arg(long, value_name = "F", help_heading = "Loss")]
+    temperature: Option<f64>,
+    /// Hard negatives a question.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Loss")]
+    negatives: usize,
+    /// Passages look for their question too.
+    #[arg(long, help_heading = "Loss")]
+    symmetric: bool,
+    /// Train the first N components to serve alone as well, comma-separated: 64,128,256.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Loss")]
+    matryoshka: Vec<usize>,
+    /// An encoder whose scores over the batch are learnt too.
+    #[arg(long, value_name = "ENCODER", help_heading = "Loss")]
+    teacher: Option<String>,
+    /// The teacher's part beside the labels.
+    #[arg(long, value_name = "F", default_value_t = Distillation::default().weight, requires = "teacher", help_heading = "Loss")]
+    teacher_weight: f64,
+    /// What the teacher's scores are divided by.
+    #[arg(long, value_name = "F", default_value_t = Distillation::default().temperature, requires = "teacher", help_heading = "Loss")]
+    teacher_temperature: f64,
+    /// Questions a step; 512 for static models, 32 for transformers by default.
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    batch: Option<usize>,
+    /// Texts worked on at a time: less memory, the same gradient (GradCache).
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    chunk: Option<usize>,
+    /// Times the examples are gone through; 3 for static models, 1 for transformers by default.
+    #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = "Steps")]
+    epochs: Option<usize>,
+    /// Steps in all.
+    #[arg(long, value_name = "N", help_heading = "Steps")]
+    steps: Option<usize>,
+    /// The highest learning rate; .003 for static models, 2e-5 for transformers by default.
+    #[arg(long, value_name = "F", help_heading = "Steps")]
+    lr: Option<f64>,
+    /// Steps in which the rate rises: a share below 1, or a number of steps.
+    #[arg(long, value_name = "F", default_value_t = 0.1, help_heading = "Steps")]
+    warmup: f64,
+    /// How the rate falls afterwards.
+    #[arg(long, value_name = "HOW", default_value = "linear", help_heading = "Steps")]
+    schedule: Fall,
+    /// Decoupled weight decay of matrices.
+    #[arg(long, value_name = "F", default_value_t = 0.01, help_heading = "Steps")]
+    weight_decay: f64,
+    /// Longest gradient; 0 for none.
+    #[arg(long, value_name = "F", default_value_t = 1.0, help_heading = "Steps")]
+    clip: f64,
+    /// Tokens (static) or hidden components (transformers) dropped while training, as a share; .2 and .1 by default.
+    #[arg(long, value_name = "F", help_heading = "Steps")]
+    dropout: Option<f64>,
+    /// Seed of order, masks and new rows.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Steps")]
+    seed: u64,
+    /// Where the work is done.
+    #[arg(long, value_name = "WHERE", default_value = "cpu", value_parser = ["cpu", "cuda"], help_heading = "Steps")]
+    device: String,
+    /// Judged questions that are held out: they choose the checkpoint and give the verdict.
+    #[arg(long, value_name = "SOURCE", help_heading = "Validation")]
+    validate: Option<PathBuf>,
+    /// Which judgments of a BEIR folder are held out.
+    #[arg(long, value_name = "NAME", help_heading = "Validation")]
+    validate_split: Option<String>,
+    /// Held-out questions at most; half of them choose, half judge.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queries, help_heading = "Validation")]
+    validate_queries: usize,
+    /// Passages they are asked of, at most; 10,000, and 2,000 for transformers, by default.
+    #[arg(long, value_name = "N", help_heading = "Validation")]
+    validate_passages: Option<usize>,
+    /// Steps between validations; once an epoch by default.
+    #[arg(long, value_name = "N", help_heading = "Validation")]
+    validate_every: Option<usize>,
+    /// Validations without a gain after which training stops.
+    #[arg(long, value_name = "N", requires = "validate", help_heading = "Validation")]
+    patience: Option<usize>,
+    /// End with exit code 3 when the verdict is a regression.
+    #[arg(long, requires = "validate", help_heading = "Validation")]
+    gate: bool,
+    /// Steps between checkpoints.
+    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Output")]
+    checkpoint_every: usize,
+    /// Go on with a training that was stopped.
+    #[arg(long, help_heading = "Output")]
+    resume: bool,
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
+    output: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tower {
+    Passage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fall {
+    Linear,
+    Cosine,
+    Constant,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
+    let request = request(args, ui)?;
+    let progress = ui.progress();
+    let trained = learn::train(&request, &args.output, &progress, &mut |memory, held, figures| {
+        ui.note(&format!("{:<12}{:>12}  at the peak, estimated", "memory", bytes(memory)));
+        if let Some(held) = held {
+            let (choosing, judging) = (held.queries(Half::Choosing), held.queries(Half::Judging));
+            ui.note(&format!(
+                "{:<12}{:>12}  questions choose, {} judge, over {} passages",
+                "held out",
+                thousands(choosing as u64),
+                thousands(judging as u64),
+                thousands(held.passages() as u64)
+            ));
+            ui.note(&format!("{:<12}{}", "before", shown(figures)));
+        }
+    })?;
+    say(&trained, args, ui);
+    match &trained.verdict {
+        Some(verdict) if args.gate && verdict.is_regression() => {
+            Err(Error::new(ErrorKind::Gate, "the trained model is worse than the one it started from")
+                .hint("lower the learning rate (`--lr`), train fewer steps, or look at the examples with `--audit`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `RR@10 .641   R@1 .511 …`.
+fn shown(figures: &[(String, f64)]) -> String {
+    figures.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join("   ")
+}
+
+fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
+    let model = fetch::choice(&args.model, ui)?;
+    let is_static = parallax::encoder::is_static(&model.location)?;
+    let towers = TowerOptions {
+        question_model: args.question_model.as_deref().map(|name| fetch::choice(name, ui)).transpose()?,
+        freeze_passage: args.freeze.is_some(),
+        pooling: args.pooling.as_deref().map(|name| if name == "cls" { Pooling::Cls } else { Pooling::Mean }),
+        layers: args.layers,
+        max_query_tokens: args.max_query_tokens,
+        max_passage_tokens: args.max_passage_tokens,
+        dropout: args.dropout.unwrap_or(if is_static { 0.2 } else { 0.1 }),
+        vocabulary: args.add_vocabulary.map(|more| (more, args::sources(&args.add_texts))),
+        device: args.device.clone(),
+        seed: args.seed,
+        ..TowerOptions::of(model)
+    };
+    let usual = if is_static { TrainOptions::for_static() } else { TrainOptions::default() };
+    let options = TrainOptions {
+        similarity: args.similarity.as_deref().and_then(Similarity::from_name),
+        temperature: args.temperature,
+        symmetric: args.symmetric,
+        matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
+        distillation: Distillation {
+            weight: args.teacher_weight,
+            temperature: args.teacher_temperature,
+            ..Distillation::default()
+        },
+        batch: args.batch.unwrap_or(usual.batch),
+        chunk: args.chunk.unwrap_or(usual.chunk),
+        hard_negatives: args.negatives,
+        epochs: args.epochs.unwrap_or(if args.steps.is_some() { usize::MAX >> 32 } else { usual.epochs }),
+        steps: args.steps,
+        rate: args.lr.unwrap_or(usual.rate),
+        warmup: if args.warmup < 1.0 { Warmup::Share(args.warmup) } else { Warmup::Steps(args.warmup as usize) },
+        decay: match args.schedule {
+            Fall::Linear => Decay::Linear,
+            Fall::Cosine => Decay::Cosine,
+            Fall::Constant => Decay::Constant,
+        },
+        weight_decay: args.weight_decay,
+        clip: (args.clip > 0.0).then_some(args.clip),
+        seed: args.seed,
+        validate_every: args.validate_every,
+        patience: args.patience,
+        checkpoint_every: args.checkpoint_every,
+        resume: args.resume,
+        ..usual
+    };
+    let held_out = args.validate.as_ref().map(|path| HeldOutRequest {
+        source: Source::new(path),
+        passages: Vec::new(),
+        read: ReadOptions { split: args.validate_split.clone(), ..args.reading.options(None) },
+        limits: Limits {
+            queries: args.validate_queries,
+            passages: args.validate_passages.unwrap_or(if is_static { Limits::default().passages } else { 2_000 }),
+        },
+    });
+    Ok(TrainRequest {
+        examples: args::sources(&args.examples),
+        read: args.reading.options(None),
+        towers,
+        teacher: args.teacher.as_deref().map(|name| fetch::choice(name, ui)).transpose()?,
+        held_out,
+        options,
+    })
+}
+
+fn say(trained: &Trained, args: &Args, ui: &Ui) {
+    let report = &trained.report;
+    let early =
+        if report.steps < report.planned { format!(" of {}", thousands(report.planned as u64)) } else { String::new() };
+    ui.note(&format!(
+        "{} {}   {} steps{early}   loss {:.3} to {:.3}   kept step {}   in {}",
+        bold("trained"),
+        args.output.display(),
+        thousands(report.steps as u64),
+        report.loss_first,
+        report.loss_last,
+        thousands(report.kept as u64),
+        duration(Duration::from_secs_f64(report.seconds))
+    ));
+    if let Some(verdict) = &trained.verdict {
+        ui.note(&judged(verdict));
+    } else {
+        ui.note("no questions were held out, so nothing is known of what it learnt: `--validate SOURCE`");
+    }
+    ui.note(&format!("next: parallax build-index SOURCE --name NAME --encoder {}", args.output.display()));
+}
+
+/// The table of figures and the verdict below it.
+pub(crate) fn judged(verdict: &Verdict) -> String {
+    let mut rows = vec![vec![String::new(), "before".to_string(), "after".to_string()]];
+    for ((name, before), (_, after)) in verdict.before.iter().zip(&verdict.after) {
+        let digits = if name == "average rank" { 1 } else { 4 };
+        rows.push(vec![name.clone(), format!("{before:.digits$}"), format!("{after:.digits$}")]);
+    }
+    format!(
+        "{}{}: RR@10 {:+.4} [{:+.4}, {:+.4}], p {:.4}, on {} questions that chose nothing, over {} passages",
+        table(&rows),
+        bold(verdict.name()),
+        verdict.gain,
+        verdict.interval.0,
+        verdict.interval.1,
+        verdict.p,
+        thousands(verdict.queries as u64),
+        thousands(verdict.passages as u64)
+    )
+}

@@ -1,0 +1,241 @@
+//! Held-out questions and what an encoder makes of them: real retrieval, exact, over real passages.
+//!
+//! In flow a source with judged questions and an encoder (or two towers); out flow [`Ranks`]: where each question's
+//! relevant passages stand among all passages. From the ranks come recall@k, the reciprocal rank, and the average
+//! rank of the best relevant passage, which is DPR's validation figure: it sees progress long before recall does.
+//!
+//! Questions are cut in two halves by their ids. The *choosing* half picks the checkpoint and stops training early;
+//! the *judging* half is looked at once, before and after, for the verdict: a figure that chose a model flatters it.
+//!
+//! Cost: encoding the passages; then `[queries, passages]` inner products in blocks.
+//!
+//! Source: V. Karpukhin et al., "Dense passage retrieval for open-domain question answering", 2020 (average rank).
+
+use crate::collection::read::{self, ReadOptions, Source};
+use crate::collection::{Passage, PassageId, Query};
+use crate::encoder::contract::{Embeddings, Encoder, Role};
+use crate::error::{Error, Result};
+use crate::kernel::matmul::{Rows, RowsMut, multiply_transposed};
+use crate::progress::{Progress, Silent, Stage};
+use crate::random::{Random, mix};
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+
+/// How much of a source is held out. A limit of `usize::MAX` takes all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Questions, both halves together.
+    pub queries: usize,
+    /// Passages searched: the relevant ones of these questions, and others drawn at random up to this number.
+    pub passages: usize,
+}
+
+impl Default for Limits {
+    /// 2,000 questions show a difference of some two points of reciprocal rank; 10,000 passages make most of them hard.
+    fn default() -> Self {
+        Limits { queries: 2_000, passages: 10_000 }
+    }
+}
+
+/// Which of the held-out questions are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Those that choose a checkpoint.
+    Choosing,
+    /// Those that judge the chosen one.
+    Judging,
+}
+
+/// Held-out questions with the passages they are asked of.
+pub struct HeldOut {
+    texts: Vec<String>,
+    questions: Vec<Question>,
+}
+
+struct Question {
+    text: String,
+    /// Places of its relevant passages in `texts`, at least one.
+    relevant: Vec<usize>,
+    half: Half,
+}
+
+/// Ranks of each question's relevant passages, from 1, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranks(pub Vec<Vec<usize>>);
+
+impl Ranks {
+    /// Share of the relevant passages among the first `k`, per question.
+    pub fn recall(&self, k: usize) -> Vec<f64> {
+        let share = |ranks: &Vec<usize>| ranks.iter().filter(|rank| **rank <= k).count() as f64 / ranks.len() as f64;
+        self.0.iter().map(share).collect()
+    }
+
+    /// One over the first relevant rank, 0 beyond `k`, per question.
+    pub fn reciprocal(&self, k: usize) -> Vec<f64> {
+        let value = |ranks: &Vec<usize>| if ranks[0] <= k { 1.0 / ranks[0] as f64 } else { 0.0 };
+        self.0.iter().map(value).collect()
+    }
+
+    /// Mean rank of the best relevant passage.
+    pub fn average(&self) -> f64 {
+        mean(&self.0.iter().map(|ranks| ranks[0] as f64).collect::<Vec<_>>())
+    }
+
+    /// The figures a log and a screen show: `RR@10`, `R@1`, `R@5`, `R@20`, `average rank`.
+    pub fn figures(&self) -> Vec<(String, f64)> {
+        let mut figures = vec![("RR@10".to_string(), mean(&self.reciprocal(10)))];
+        figures.extend([1, 5, 20].map(|k| (format!("R@{k}"), mean(&self.recall(k)))));
+        figures.push(("average rank".to_string(), self.average()));
+        figures
+    }
+}
+
+/// Arithmetic mean; 0 of nothing.
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+impl HeldOut {
+    /// Reads judged questions and the passages of their source (`passages`, where given, replaces the latter).
+    ///
+    /// Fails when no question has a relevant passage among the passages, or when a half would be empty.
+    pub fn read(
+        source: &Source,
+        passages: &[Source],
+        options: &ReadOptions,
+        limits: Limits,
+        seed: u64,
+    ) -> Result<Self> {
+        let (set, _) = read::query_set(source, options)?;
+        let own = std::slice::from_ref(source);
+        let sources = if passages.is_empty() { own } else { passages };
+        let mut all: Vec<Passage> = Vec::new();
+        read::passages(sources, options, &Silent, &mut |passage| {
+            all.push(passage);
+            Ok(())
+        })?;
+        let places: HashMap<&PassageId, usize> = all.iter().enumerate().map(|(i, p)| (&p.id, i)).collect();
+        let mut asked: Vec<(&Query, Vec<usize>)> = Vec::new();
+        for query in set.queries.iter().filter(|query| !query.impossible) {
+            let relevant: Vec<usize> = set.qrels.relevant(&query.id).filter_map(|id| places.get(id).copied()).collect();
+            if !relevant.is_empty() {
+                asked.push((query, relevant));
+            }
+        }
+        // The same questions whatever order the file has them in.
+        asked.sort_by_cached_key(|(query, _)| Random::of(seed, query.id.as_str()).next_u64());
+        asked.truncate(limits.queries);
+        if asked.len() < 2 {
+            let message =
+                format!("`{source}` holds {} questions with a relevant passage, too few to validate", asked.len());
+            return Err(Error::bad_input(message).hint("validation needs judged questions and their passages"));
+        }
+        let mut kept: HashSet<usize> = asked.iter().flat_map(|(_, relevant)| relevant.iter().copied()).collect();
+        let mut others: Vec<usize> = (0..all.len()).filter(|i| !kept.contains(i)).collect();
+        others.sort_unstable_by_key(|i| mix(seed ^ mix(*i as u64 + 1)));
+        let room = limits.passages.saturating_sub(kept.len());
+        kept.extend(others.into_iter().take(room));
+        let mut order: Vec<usize> = kept.into_iter().collect();
+        order.sort_unstable();
+        let new_place: HashMap<usize, usize> = order.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+        let questions = asked.iter().enumerate().map(|(i, (query, relevant))| Question {
+            text: query.text.clone(),
+            relevant: relevant.iter().map(|old| new_place[old]).collect(),
+            half: if i % 2 == 0 { Half::Choosing } else { Half::Judging },
+        });
+        let questions = questions.collect();
+        Ok(HeldOut { texts: order.iter().map(|i| all[*i].full_text()).collect(), questions })
+    }
+
+    /// Questions of a half.
+    pub fn queries(&self, half: Half) -> usize {
+        self.questions.iter().filter(|question| question.half == half).count()
+    }
+
+    /// Passages they are asked of.
+    pub fn passages(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Asks a half's questions of an encoder, or of two towers.
+    pub fn ask(
+        &self,
+        question: &dyn Encoder,
+        passage: &dyn Encoder,
+        half: Half,
+        progress: &dyn Progress,
+    ) -> Result<Ranks> {
+        let questions: Vec<&Question> = self.questions.iter().filter(|question| question.half == half).collect();
+        progress.begin(Stage::Validating, Some((self.texts.len() + questions.len()) as u64));
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let passages = encode(passage, &texts, Role::Passage, progress)?;
+        let texts: Vec<&str> = questions.iter().map(|question| question.text.as_str()).collect();
+        let rows = encode(question, &texts, Role::Query, progress)?;
+        progress.finish(Stage::Validating);
+        let (n, d) = (passages.len(), passages.dimension());
+        const BLOCK: usize = 64;
+        let blocks = rows.values().par_chunks(BLOCK * d).zip(questions.par_chunks(BLOCK)).map(|(rows, questions)| {
+            let mut scores = vec![0.0; questions.len() * n];
+            multiply_transposed(
+                Rows::new(rows, questions.len(), d),
+                Rows::new(passages.values(), n, d),
+                RowsMut::new(&mut scores, questions.len(), n),
+            );
+            let ranked = scores.chunks(n).zip(questions).map(|(scores, question)| {
+                let mut ranks: Vec<usize> = question.relevant.iter().map(|place| rank(scores, *place)).collect();
+                ranks.sort_unstable();
+                ranks
+            });
+            ranked.collect::<Vec<_>>()
+        });
+        Ok(Ranks(blocks.collect::<Vec<_>>().into_iter().flatten().collect()))
+    }
+}
+
+/// Rank from 1 of a place: equal scores are ordered by place.
+fn rank(scores: &[f32], place: usize) -> usize {
+    let own = scores[place];
+    let before = scores[..place].iter().filter(|score| **score >= own).count();
+    1 + before + scores[place + 1..].iter().filter(|score| **score > own).count()
+}
+
+fn encode(encoder: &dyn Encoder, texts: &[&str], role: Role, progress: &dyn Progress) -> Result<Embeddings> {
+    let mut values = Vec::with_capacity(texts.len() * encoder.card().dimension);
+    for block in texts.chunks(1024) {
+        progress.checkpoint()?;
+        values.extend_from_slice(encoder.encode(block, role)?.values());
+        progress.advance(Stage::Validating, block.len() as u64);
+    }
+    Ok(Embeddings::new(encoder.card().dimension, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::fixed;
+
+    #[test]
+    fn ranks_count_what_stands_before() {
+        assert_eq!(rank(&[0.5, 0.9, 0.5, 0.1], 2), 3);
+        assert_eq!(rank(&[0.5, 0.9, 0.5, 0.1], 0), 2);
+        let ranks = Ranks(vec![vec![1, 30], vec![4], vec![12]]);
+        assert_eq!(ranks.recall(5), [0.5, 1.0, 0.0]);
+        assert_eq!(ranks.reciprocal(10), [1.0, 0.25, 0.0]);
+        assert!((ranks.average() - 17.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_bundled_questions_are_answered_and_halves_are_apart() {
+        let source = Source::new(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/dev.json"));
+        let read = |limits| HeldOut::read(&source, &[], &ReadOptions::default(), limits, 7).unwrap();
+        let held = read(Limits::default());
+        let encoder = fixed::builtin().unwrap();
+        let ranks = held.ask(&encoder, &encoder, Half::Judging, &Silent).unwrap();
+        assert_eq!(ranks.0.len(), held.queries(Half::Judging));
+        assert!(held.queries(Half::Choosing) - held.queries(Half::Judging) <= 1);
+        assert!(ranks.average() < held.passages() as f64 / 4.0, "better than chance: {}", ranks.average());
+        let small = read(Limits { queries: 10, passages: 12 });
+        assert_eq!((small.queries(Half::Choosing), small.queries(Half::Judging)), (5, 5));
+        assert!(small.passages() <= 12);
+    }
+}

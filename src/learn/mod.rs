@@ -1,0 +1,195 @@
+//! Learning: a model in, example files in, a better model out, and the proof that it is better.
+//!
+//! [`train()`] opens the towers, measures them on held-out questions as they come, trains ([`crate::train`]) with
+//! validation by retrieval ([`held_out`]), and measures what came out on the half of the questions that chose nothing:
+//! the [`Verdict`]. [`rounds`] goes round the whole circle: index, mine, train, index again, compare.
+//!
+//! ```text
+//! example files ─┐
+//! model folder ──┴► towers ─► train ── every so often: folder ─► encoder ─► held-out questions (choosing half)
+//!                                └► the best folder ─► held-out questions (judging half) ─► verdict
+//! ```
+
+pub mod held_out;
+pub mod towers;
+
+use crate::collection::examples::TrainingExample;
+use crate::collection::read::{self, ReadOptions, Source};
+use crate::encoder::{self, contract::Encoder};
+use crate::error::{Error, Result};
+use crate::eval::significance::{Paired, paired};
+use crate::index::EncoderChoice;
+use crate::progress::Progress;
+use crate::train::data::ExampleSet;
+use crate::train::trainer::{PASSAGE, QUESTION};
+use crate::train::{self, Hooks, TrainOptions, TrainReport, Validation};
+use fs_err as fs;
+use held_out::{Half, HeldOut, Limits, Ranks, mean};
+use serde::Serialize;
+use std::path::Path;
+use towers::TowerOptions;
+
+/// What a training is asked for.
+pub struct TrainRequest {
+    /// Example files; each is a set of its own, whose examples share batches.
+    pub examples: Vec<Source>,
+    /// How they are read.
+    pub read: ReadOptions,
+    /// What is trained.
+    pub towers: TowerOptions,
+    /// An encoder whose scores are learnt beside the labels.
+    pub teacher: Option<EncoderChoice>,
+    /// Questions that are held out; `None` trains blindly.
+    pub held_out: Option<HeldOutRequest>,
+    /// Steps, rates, sizes.
+    pub options: TrainOptions,
+}
+
+/// Which questions are held out.
+#[derive(Clone)]
+pub struct HeldOutRequest {
+    /// Judged questions.
+    pub source: Source,
+    /// Passages they are asked of; empty for those of the source.
+    pub passages: Vec<Source>,
+    /// How both are read (the split of a BEIR folder among it).
+    pub read: ReadOptions,
+    /// How many of each.
+    pub limits: Limits,
+}
+
+/// What training made of the held-out questions that chose nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Questions of the judging half.
+    pub queries: usize,
+    /// Passages they were asked of.
+    pub passages: usize,
+    /// Figures before training, by name.
+    pub before: Vec<(String, f64)>,
+    /// Figures of the model that was kept.
+    pub after: Vec<(String, f64)>,
+    /// Mean gain in RR@10.
+    pub gain: f64,
+    /// Its 95 % interval, by the paired bootstrap.
+    pub interval: (f64, f64),
+    /// Two-sided p of the randomisation test.
+    pub p: f64,
+}
+
+impl Verdict {
+    fn of(before: &Ranks, after: &Ranks, passages: usize, seed: u64) -> Self {
+        let Paired { n, mean_difference, interval, p_randomization, .. } =
+            paired(&after.reciprocal(10), &before.reciprocal(10), seed);
+        Verdict {
+            queries: n,
+            passages,
+            before: before.figures(),
+            after: after.figures(),
+            gain: mean_difference,
+            interval,
+            p: p_randomization,
+        }
+    }
+
+    /// Whether the interval lies above 0.
+    pub fn is_gain(&self) -> bool {
+        self.interval.0 > 0.0
+    }
+
+    /// Whether the interval lies below 0.
+    pub fn is_regression(&self) -> bool {
+        self.interval.1 < 0.0
+    }
+
+    /// The verdict in a word or two.
+    pub fn name(&self) -> &'static str {
+        match (self.is_gain(), self.is_regression()) {
+            (true, _) => "gain",
+            (_, true) => "regression",
+            _ => "no proven difference",
+        }
+    }
+}
+
+/// A training and what it was worth.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// How it went.
+    pub report: TrainReport,
+    /// What it was worth, where questions were held out.
+    pub verdict: Option<Verdict>,
+}
+
+/// Called with what is known before the first step: the bytes training will need, and the model's own figures.
+pub type Before<'a> = &'a mut dyn FnMut(u64, Option<&HeldOut>, &[(String, f64)]);
+
+/// Trains and judges; `output` becomes the model folder. See the head of the module.
+pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, before: Before<'_>) -> Result<Trained> {
+    let sets = request.examples.iter().map(|source| example_set(source, &request.read)).collect::<Result<Vec<_>>>()?;
+    let towers = request.towers.open(progress)?;
+    let seed = request.options.seed;
+    let held = request
+        .held_out
+        .as_ref()
+        .map(|held| HeldOut::read(&held.source, &held.passages, &held.read, held.limits, seed));
+    let held = held.transpose()?;
+    let teacher = request.teacher.as_ref().map(|choice| encoder::open_named(&choice.location, &choice.name));
+    let teacher = teacher.transpose()?;
+    let similarity = request.options.similarity.unwrap_or(towers.question.similarity());
+    let at_first = match &held {
+        None => None,
+        Some(held) => {
+            // Written and opened again: what is measured is what a user of the folder gets.
+            let folder = output.join(".start");
+            crate::storage::create_folder(&folder)?;
+            train::trainer::write_model(&towers, similarity, &folder)?;
+            let ranks = ask(held, &folder, Half::Judging, progress);
+            fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, "remove", e))?;
+            Some(ranks?)
+        }
+    };
+    let bytes = train::trainer::memory_estimate(&towers, &sets, &request.options)?;
+    before(bytes, held.as_ref(), &at_first.as_ref().map(Ranks::figures).unwrap_or_default());
+    let mut validate = |folder: &Path| -> Result<Validation> {
+        let Some(held) = &held else { return Err(Error::bug("validation without held-out questions")) };
+        let ranks = ask(held, folder, Half::Choosing, progress)?;
+        Ok(Validation { value: mean(&ranks.reciprocal(10)), figures: ranks.figures() })
+    };
+    let mut hooks = Hooks {
+        validate: held.is_some().then_some(&mut validate as &mut train::trainer::Validate<'_>),
+        teacher: teacher.as_deref(),
+    };
+    let report = train::train(&towers, &sets, &request.options, &mut hooks, output, progress)?;
+    let verdict = match (&held, &at_first) {
+        (Some(held), Some(first)) => {
+            let last = ask(held, output, Half::Judging, progress)?;
+            Some(Verdict::of(first, &last, held.passages(), seed))
+        }
+        _ => None,
+    };
+    Ok(Trained { report, verdict })
+}
+
+fn example_set(source: &Source, read: &ReadOptions) -> Result<ExampleSet> {
+    let mut examples: Vec<TrainingExample> = Vec::new();
+    read::examples(source, read, &mut |example| {
+        examples.push(example);
+        Ok(())
+    })?;
+    Ok(ExampleSet { name: source.to_string(), examples })
+}
+
+/// Asks held-out questions of a model folder with one tower or two.
+fn ask(held: &HeldOut, folder: &Path, half: Half, progress: &dyn Progress) -> Result<Ranks> {
+    let open = |folder: &Path| -> Result<Box<dyn Encoder>> {
+        encoder::open_named(&folder.display().to_string(), &folder.display().to_string())
+    };
+    if folder.join(QUESTION).is_dir() {
+        let (question, passage) = (open(&folder.join(QUESTION))?, open(&folder.join(PASSAGE))?);
+        held.ask(question.as_ref(), passage.as_ref(), half, progress)
+    } else {
+        let encoder = open(folder)?;
+        held.ask(encoder.as_ref(), encoder.as_ref(), half, progress)
+    }
+}

@@ -1,0 +1,100 @@
+//! What filters look at in a passage, computed once and kept for the queries that follow.
+
+use crate::collection::{Ordinal, Passage};
+use crate::error::Result;
+use crate::eval::answers::Tokens;
+use crate::sparse::SparseIndex;
+use crate::text::shingles::Signature;
+use crate::text::words;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Passages kept between blocks of queries, about 2 KB each.
+const KEPT: usize = 1 << 15;
+
+/// A passage as filters see it.
+pub(super) struct Features {
+    /// Tokens of the text, for answers.
+    pub(super) tokens: Tokens,
+    /// MinHash of the text; `None` without a word.
+    pub(super) signature: Option<Signature>,
+    /// Equal for texts of the same words; `None` without a word.
+    pub(super) words: Option<u64>,
+    /// Equal for equal titles; `None` for an empty one.
+    pub(super) title: Option<u64>,
+}
+
+impl Features {
+    pub(super) fn of(passage: &Passage) -> Self {
+        Features {
+            tokens: Tokens::of(&passage.text),
+            signature: Signature::of(&passage.text),
+            words: word_hash(&passage.text),
+            title: word_hash(&passage.title),
+        }
+    }
+}
+
+/// A hash of a text's words, lower-cased; punctuation and space do not count.
+fn word_hash(text: &str) -> Option<u64> {
+    let lowered = text.to_lowercase();
+    let spans = words::spans(&lowered);
+    // SipHash with fixed keys: equal in every run of the program.
+    let mut hasher = DefaultHasher::new();
+    spans.iter().for_each(|(start, end)| lowered[*start..*end].hash(&mut hasher));
+    (!spans.is_empty()).then(|| hasher.finish())
+}
+
+/// Features of the passages that recent queries met.
+pub(super) struct Cache<'a> {
+    sparse: &'a SparseIndex,
+    kept: HashMap<Ordinal, Arc<Features>>,
+}
+
+impl<'a> Cache<'a> {
+    pub(super) fn new(sparse: &'a SparseIndex) -> Self {
+        Cache { sparse, kept: HashMap::new() }
+    }
+
+    /// Makes sure of some passages, all cores at work.
+    pub(super) fn load(&mut self, mut wanted: Vec<Ordinal>) -> Result<()> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        // The queries of one article follow each other, so what a block met is likely met by the next one.
+        if self.kept.len() > KEPT {
+            self.kept.clear();
+        }
+        wanted.retain(|ordinal| !self.kept.contains_key(ordinal));
+        let sparse = self.sparse;
+        let loaded: Vec<(Ordinal, Arc<Features>)> = wanted
+            .par_iter()
+            .map(|ordinal| Ok((*ordinal, Arc::new(Features::of(&sparse.passage(*ordinal)?)))))
+            .collect::<Result<_>>()?;
+        self.kept.extend(loaded);
+        Ok(())
+    }
+
+    /// A passage's features, loaded or not.
+    pub(super) fn of(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
+        match self.kept.get(&ordinal) {
+            Some(features) => Ok(Arc::clone(features)),
+            None => Ok(Arc::new(Features::of(&self.sparse.passage(ordinal)?))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_alone_decide_whether_two_texts_are_the_same() {
+        let same = |a: &str, b: &str| word_hash(a) == word_hash(b);
+        assert!(same("The Fox, jumping!", "the fox jumping"));
+        assert!(!same("the fox jumping", "the jumping fox"));
+        assert!(!same("ab c", "a bc"));
+        assert_eq!(word_hash(" … "), None);
+    }
+}
