@@ -4,11 +4,12 @@ use super::args::{self, Reading};
 use super::compare::with_interval;
 use super::fetch;
 use super::train::{Steps, limits};
-use super::ui::{Ui, bold, dim, table, thousands};
+use super::ui::{Ui, bold, dim, duration, table, thousands};
 use parallax::collection::read::Source;
 use parallax::learn::rounds::{self, Event, Fitted, LoopOptions, LoopReport, MEASURES, Mined, RoundReport};
 use parallax::{Error, ErrorKind, Result};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Teach an encoder in rounds: mine its mistakes, train, index again, compare.
 ///
@@ -87,8 +88,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         seed: args.steps.seed(),
         resume: args.resume,
     };
-    let progress = ui.progress();
-    let report = rounds::run(&args.output, &options, &progress, &mut |event| say(event, args, ui))?;
+    let progress = ui.terse_progress();
+    let mut since = Instant::now();
+    let report = rounds::run(&args.output, &options, &progress, &mut |event| {
+        say(event, args, since.elapsed(), ui);
+        since = Instant::now();
+    })?;
     ui.data(&summary(&report))?;
     ui.note(&format!("{} {}", bold("wrote"), args.output.join("report.md").display()));
     let model = args.output.join("model");
@@ -113,7 +118,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     }
 }
 
-fn say(event: &Event<'_>, args: &Args, ui: &Ui) {
+/// `took` is the time since the last event: that of the step whose end this one tells.
+fn say(event: &Event<'_>, args: &Args, took: Duration, ui: &Ui) {
+    let took = duration(took);
     match event {
         Event::Questions(counts) => {
             ui.note(&format!("{:<12}{:>12}  are learnt from", "questions", thousands(counts.train as u64)));
@@ -131,21 +138,24 @@ fn say(event: &Event<'_>, args: &Args, ui: &Ui) {
         Event::Round(0) => ui.note(&format!("\n{}", bold("round 0: the model as it comes"))),
         Event::Round(round) => ui.note(&format!("\n{}", bold(&format!("round {round} of {}", args.rounds)))),
         Event::Step { step, what, done } => {
-            let there = if *done { "  (done)" } else { "" };
-            ui.note(&format!("{}  {what}{}", bold(&format!("{:<10}", step.name())), dim(there)));
+            let there = if *done { dim("  (is there)") } else { String::new() };
+            ui.note(&format!("{}  {what}{there}", bold(&format!("{:<10}", step.name()))));
         }
         Event::Mined(Mined { examples, negatives, .. }) => {
             let (examples, negatives) = (thousands(*examples), thousands(*negatives));
-            ui.note(&format!("{:<12}{examples:>12}  examples, {negatives} hard negatives", ""));
+            ui.note(&format!("{:<12}{examples:>12}  examples, {negatives} hard negatives, in {took}", ""));
         }
         Event::Trained(Fitted { steps, kept, loss }) => ui.note(&format!(
-            "{:<12}{:>12}  steps, kept step {}, loss {:.3} to {:.3}",
+            "{:<12}{:>12}  steps, kept step {}, loss {:.3} to {:.3}, in {took}",
             "",
             thousands(*steps as u64),
             thousands(*kept as u64),
             loss.0,
             loss.1
         )),
+        Event::Indexed(passages) => {
+            ui.note(&format!("{:<12}{:>12}  passages, in {took}", "", thousands(*passages as u64)));
+        }
         Event::Judged(report) => ui.note(judged(report).trim_end()),
     }
 }

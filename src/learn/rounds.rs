@@ -174,6 +174,8 @@ pub enum Event<'a> {
     Mined(&'a Mined),
     /// A round's model is there.
     Trained(&'a Fitted),
+    /// A round's index is there, with so many passages.
+    Indexed(usize),
     /// A round is over.
     Judged(&'a RoundReport),
 }

@@ -97,8 +97,9 @@ impl<'a> Circle<'a> {
             say(&Event::Trained(&fitted));
             trained = Some((mined, fitted));
         }
-        self.index(round, &home, say)?;
-        self.compare(round, &home, earlier, best, trained, say)
+        let index = self.index(round, &home, say)?;
+        say(&Event::Indexed(index.len()));
+        self.compare(index, &home, (earlier, best), trained, say)
     }
 
     /// Tells of a step and whether it is done already.
@@ -162,36 +163,36 @@ impl<'a> Circle<'a> {
         Ok(self.held_out.get_or_init(|| held))
     }
 
-    fn index(&self, round: usize, home: &Path, say: &mut dyn FnMut(&Event<'_>)) -> Result<()> {
+    fn index(&self, round: usize, home: &Path, say: &mut dyn FnMut(&Event<'_>)) -> Result<Index> {
         let folder = home.join(INDEX);
         let model = self.model(round);
-        if self.begin(Step::Index, &format!("both sides, with {}", model.name), &folder.join("CURRENT"), say)? {
-            return Ok(());
+        let what = format!("both sides, with {}", model.name);
+        if !self.begin(Step::Index, &what, &folder.join("CURRENT"), say)? {
+            // What a dead build left would give the next one another number.
+            folder::remove(&folder)?;
+            let options = BuildOptions {
+                sources: self.sources.clone(),
+                read: self.options.read.clone(),
+                encoder: Some(model),
+                seed: self.options.seed,
+                ..BuildOptions::default()
+            };
+            build(&folder, &options, self.progress)?;
         }
-        // What a dead build left would give the next one another number.
-        folder::remove(&folder)?;
-        let options = BuildOptions {
-            sources: self.sources.clone(),
-            read: self.options.read.clone(),
-            encoder: Some(model),
-            seed: self.options.seed,
-            ..BuildOptions::default()
-        };
-        build(&folder, &options, self.progress).map(|_| ())
+        Index::open(&folder)
     }
 
     fn compare(
         &self,
-        round: usize,
+        index: Index,
         home: &Path,
-        earlier: &[RoundReport],
-        best: usize,
+        (earlier, best): (&[RoundReport], usize),
         made: Option<(Mined, Fitted)>,
         say: &mut dyn FnMut(&Event<'_>),
     ) -> Result<RoundReport> {
         let last = home.join(REPORT);
         if !self.begin(Step::Compare, "the questions that judge", &last, say)? {
-            let searcher = Searcher::new(Index::open(&home.join(INDEX))?, Mode::Hybrid)?;
+            let searcher = Searcher::new(index, Mode::Hybrid)?;
             let options = CompareOptions {
                 systems: System::parse_list(report::SYSTEMS)?,
                 measures: MEASURES.iter().map(|name| name.parse()).collect::<Result<_>>()?,
@@ -201,7 +202,7 @@ impl<'a> Circle<'a> {
                 baseline: None,
             };
             let comparison = compare(&searcher, &self.questions.judging, &options, self.progress)?;
-            let mut report = RoundReport::of(round, &comparison)?;
+            let mut report = RoundReport::of(earlier.len(), &comparison)?;
             let manifest = searcher.index().manifest();
             report.passages = searcher.index().len();
             report.fusion = manifest.fusion.fusion.to_string();
