@@ -268,11 +268,7 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         temperature: args.temperature,
         symmetric: args.symmetric,
         matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
-        distillation: Distillation {
-            weight: args.teacher_weight,
-            temperature: args.teacher_temperature,
-            ..Distillation::default()
-        },
+        distillation: Distillation { weight: args.teacher_weight, temperature: args.teacher_temperature },
         hard_negatives: args.negatives,
         validate_every: args.validate_every,
         patience: args.patience,
