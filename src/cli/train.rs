@@ -100,7 +100,7 @@ pub(crate) struct Args {
     /// Validations without a gain after which training stops.
     #[arg(long, value_name = "N", requires = "validate", help_heading = "Validation")]
     patience: Option<usize>,
-    /// End with exit code 3 when the verdict is a regression.
+    /// End with exit code 3 when the verdict is a regression, or no step was better than the start.
     #[arg(long, requires = "validate", help_heading = "Validation")]
     gate: bool,
     /// Go on with a training that was stopped.
@@ -236,13 +236,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         }
     })?;
     say(&trained, args, ui);
-    match &trained.verdict {
-        Some(verdict) if args.gate && verdict.is_regression() => {
-            Err(Error::new(ErrorKind::Gate, "the trained model is worse than the one it started from")
-                .hint("lower the learning rate (`--lr`), train fewer steps, or look at the examples with `--audit`"))
-        }
-        _ => Ok(()),
-    }
+    let Some(verdict) = trained.verdict.as_ref().filter(|_| args.gate) else { return Ok(()) };
+    let missed = match () {
+        () if verdict.is_regression() => "the trained model is worse than the one it started from",
+        () if trained.report.kept == 0 => "no step was better than the start, which is what was kept",
+        () => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Gate, missed)
+        .hint("lower the learning rate (`--lr`), train fewer steps, or look at the examples with `mine-negatives --audit`"))
 }
 
 /// `RR@10 .641   R@1 .511 …`.

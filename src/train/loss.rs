@@ -32,7 +32,7 @@
 //! ```
 //!
 //! Cost: `6 B M d` floating-point operations forward and backward, and on the CPU one pass over the scores
-//! ([`likelihood`]). Elsewhere the loss is composed of operations that have a gradient; candle's fused softmax has
+//! (`likelihood`). Elsewhere the loss is composed of operations that have a gradient; candle's fused softmax has
 //! none, silently.
 //!
 //! Sources: V. Karpukhin et al., "Dense passage retrieval", 2020 (`nll`); A. Radford et al., CLIP, 2021 (symmetric);

@@ -28,3 +28,5 @@ mod query;
 mod readme;
 /// The house rules as tests.
 mod tidy;
+/// `train`: folders, verdicts, gates, refusals.
+mod train;
