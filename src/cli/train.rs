@@ -242,8 +242,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         () if trained.report.kept == 0 => "no step was better than the start, which is what was kept",
         () => return Ok(()),
     };
-    Err(Error::new(ErrorKind::Gate, missed)
-        .hint("lower the learning rate (`--lr`), train fewer steps, or look at the examples with `mine-negatives --audit`"))
+    Err(Error::new(ErrorKind::Gate, missed).hint(
+        "lower the learning rate (`--lr`), train fewer steps, or look at the examples with `mine-negatives --audit`",
+    ))
 }
 
 /// `RR@10 .641   R@1 .511 …`.

@@ -19,11 +19,11 @@
 use super::batch::Batch;
 use super::failed;
 use super::gradients::Gradients;
-use super::loss::{LossOptions, loss};
+use super::loss::{LossOptions, loss, with_gradient};
 use super::tower::{Dropout, Packed, Tower};
 use crate::error::{Error, Result};
 use crate::random::mix;
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 /// What is trained: a tower for questions, and one for passages where it is another.
 pub struct Towers {
@@ -134,13 +134,7 @@ impl<'a> GradCache<'a> {
         }
         let q = self.rows(question, &self.question, &batch.queries, seeds[0])?;
         let p = self.rows(passage, passage_weights, &batch.passages, seeds[1])?;
-        let loss = loss(&q, &p, &mask, teacher, &self.loss)?;
-        let store = loss.backward().map_err(failed)?;
-        let gradient = |rows: &Var| {
-            store.get(rows).map(Tensor::detach).ok_or_else(|| Error::bug("the loss does not depend on a tower's rows"))
-        };
-        let (q_gradient, p_gradient) = (gradient(&q)?, gradient(&p)?);
-        drop(store);
+        let (loss, q_gradient, p_gradient) = with_gradient(&q, &p, &mask, teacher, &self.loss)?;
         let (first, second) = self.gradients.split_at_mut(1);
         let (chunk, weights) = (self.chunk, &self.question.variables);
         back(question, weights, &batch.queries, seeds[0], &q_gradient, chunk, &mut first[0])?;
@@ -148,18 +142,18 @@ impl<'a> GradCache<'a> {
             let into = second.first_mut().unwrap_or(&mut first[0]);
             back(passage, &passage_weights.variables, &batch.passages, seeds[1], &p_gradient, chunk, into)?;
         }
-        value(&loss)
+        Ok(loss)
     }
 
-    /// Rows of all chunks, without a graph, as a variable.
-    fn rows(&self, tower: &dyn Tower, weights: &Weights, texts: &Packed, seed: Option<u64>) -> Result<Var> {
+    /// Rows of all chunks, without a graph.
+    fn rows(&self, tower: &dyn Tower, weights: &Weights, texts: &Packed, seed: Option<u64>) -> Result<Tensor> {
         let rows = (0..texts.len()).step_by(self.chunk).map(|from| {
             let to = texts.len().min(from + self.chunk);
             let dropout = seed.map(|seed| Dropout { seed, first_text: from });
             tower.forward(&weights.detached, &texts.slice(from, to), dropout)
         });
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&rows, 0).and_then(|rows| Var::from_tensor(&rows)).map_err(failed)
+        Tensor::cat(&rows, 0).map_err(failed)
     }
 }
 

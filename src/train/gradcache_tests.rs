@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::train::batch::FORBIDDEN;
 use crate::train::fixed::FixedTower;
 use crate::train::tower::Parameter;
-use candle_core::Device;
+use candle_core::{Device, Var};
 use std::path::Path;
 
 /// A table of features, a hidden layer with tanh and dropout, and a layer to the rows: candle knows its gradient.

@@ -31,22 +31,21 @@
 //! # Ok::<(), parallax::Error>(())
 //! ```
 //!
-//! Cost: `6 B M d` floating-point operations forward and backward, and on the CPU one pass over the scores
-//! (`likelihood`). Elsewhere the loss is composed of operations that have a gradient; candle's fused softmax has
-//! none, silently.
+//! Cost: `6 B M d` floating-point operations forward and backward. On the CPU both are written by hand ([`contrast`]);
+//! elsewhere the loss is composed of operations that have a gradient, which candle's fused softmax has not, silently.
 //!
 //! Sources: V. Karpukhin et al., "Dense passage retrieval", 2020 (`nll`); A. Radford et al., CLIP, 2021 (symmetric);
 //! G. Hinton et al., "Distilling the knowledge in a neural network", 2015; A. Kusupati et al., "Matryoshka
 //! representation learning", 2022.
 
-mod likelihood;
+mod contrast;
 
 use super::failed;
 use super::gradients::with_values;
 use crate::encoder::contract::Similarity;
 use crate::error::Result;
-use candle_core::{D, Tensor};
-use likelihood::Likelihood;
+use candle_core::{D, Tensor, Var};
+use contrast::Contrast;
 use std::sync::Mutex;
 
 /// Which loss.
@@ -95,10 +94,49 @@ impl Default for LossOptions {
 
 /// The loss, a scalar: `q [B, d]`, `p [M, d]`, `mask [B, M]`, `teacher [B, M]`.
 pub fn loss(q: &Tensor, p: &Tensor, mask: &Tensor, teacher: Option<&Tensor>, options: &LossOptions) -> Result<Tensor> {
-    by_width(q, p, mask, teacher, options).map_err(failed)
+    if q.device().is_cpu() {
+        let contrast = contrast(mask, teacher, options)?;
+        let rows = q.contiguous().and_then(|q| Ok((q, p.contiguous()?)));
+        rows.and_then(|(q, p)| q.apply_op2(&p, contrast)).map_err(failed)
+    } else {
+        composed(q, p, mask, teacher, options).map_err(failed)
+    }
 }
 
-fn by_width(
+/// The loss and its gradients by `q` and `p`, of rows that belong to no graph.
+pub fn with_gradient(
+    q: &Tensor,
+    p: &Tensor,
+    mask: &Tensor,
+    teacher: Option<&Tensor>,
+    options: &LossOptions,
+) -> Result<(f64, Tensor, Tensor)> {
+    if q.device().is_cpu() {
+        let contrast = contrast(mask, teacher, options)?;
+        let d = q.dim(1).map_err(failed)?;
+        let (loss, by_q, by_p) = with_values(q, |q| with_values(p, |p| contrast.compute(q, p, d)))??;
+        let tensor = |values: Vec<f32>, of: &Tensor| Tensor::from_vec(values, of.shape(), of.device()).map_err(failed);
+        return Ok((loss, tensor(by_q, q)?, tensor(by_p, p)?));
+    }
+    let work = || {
+        let (q, p) = (Var::from_tensor(q)?, Var::from_tensor(p)?);
+        let loss = composed(&q, &p, mask, teacher, options)?;
+        let mut store = loss.backward()?;
+        let (by_q, by_p) = (store.remove(&q), store.remove(&p));
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        Ok((value, by_q.unwrap_or(q.zeros_like()?), by_p.unwrap_or(p.zeros_like()?)))
+    };
+    work().map_err(failed)
+}
+
+fn contrast(mask: &Tensor, teacher: Option<&Tensor>, options: &LossOptions) -> Result<Contrast> {
+    let copy = |tensor: &Tensor| with_values(tensor, <[f32]>::to_vec);
+    let teacher = teacher.map(copy).transpose()?;
+    Ok(Contrast { mask: copy(mask)?, teacher, options: options.clone(), gradient: Mutex::new(None) })
+}
+
+/// The loss of candle's operations.
+fn composed(
     q: &Tensor,
     p: &Tensor,
     mask: &Tensor,
@@ -131,40 +169,9 @@ fn at_full_width(
         Similarity::Cosine => (unit(q)?, unit(p)?),
         Similarity::Dot => (q.clone(), p.clone()),
     };
+    let b = q.dim(0)?;
     // Dividing the queries costs less than dividing the scores.
-    let scores = (q / options.temperature)?.matmul(&p.t()?)?;
-    if scores.device().is_cpu() {
-        fused(&scores, mask, teacher, options)
-    } else {
-        composed(&scores, mask, teacher, options)
-    }
-}
-
-/// The loss of scores in one pass.
-fn fused(
-    scores: &Tensor,
-    mask: &Tensor,
-    teacher: Option<&Tensor>,
-    options: &LossOptions,
-) -> candle_core::Result<Tensor> {
-    let copy = |tensor: &Tensor| with_values(tensor, <[f32]>::to_vec).map_err(candle_core::Error::wrap);
-    let teacher = match teacher {
-        None => None,
-        Some(teacher) => Some((copy(&(teacher / options.distillation.temperature)?)?, options.distillation.weight)),
-    };
-    let gradient = Mutex::new(Vec::new());
-    scores.apply_op1(Likelihood { mask: copy(mask)?, teacher, symmetric: options.symmetric, gradient })
-}
-
-/// The same of candle's operations.
-fn composed(
-    scores: &Tensor,
-    mask: &Tensor,
-    teacher: Option<&Tensor>,
-    options: &LossOptions,
-) -> candle_core::Result<Tensor> {
-    let b = scores.dim(0)?;
-    let scores = (scores + mask)?;
+    let scores = ((q / options.temperature)?.matmul(&p.t()?)? + mask)?;
     let log_shares = log_softmax(&scores)?;
     let mut loss = diagonal(&log_shares)?;
     if options.symmetric {
@@ -205,7 +212,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
     use crate::train::batch::FORBIDDEN;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     const B: usize = 3;
     const M: usize = 5;
@@ -264,7 +271,9 @@ mod tests {
 
     #[test]
     fn every_variant_equals_the_formula_and_its_gradient_the_differences() {
-        let (q, p, teacher) = (random(1, B * WIDTH), random(2, M * WIDTH), random(3, B * M));
+        let (mut q, p, teacher) = (random(1, B * WIDTH), random(2, M * WIDTH), random(3, B * M));
+        // One of unit length already.
+        q[..WIDTH].copy_from_slice(&[1.0, 0.0, 0.0, 0.0]);
         for variant in 0..16u32 {
             let options = LossOptions {
                 similarity: if variant & 1 == 0 { Similarity::Cosine } else { Similarity::Dot },
@@ -283,16 +292,16 @@ mod tests {
             let found = loss(&vars[0], &vars[1], &tensor(&mask(), M), teacher.as_ref(), &options).unwrap();
             let value = f64::from(found.to_scalar::<f32>().unwrap());
             assert!((value - expected(&q, &p)).abs() < 1e-5, "variant {variant}: {value} {}", expected(&q, &p));
-            let gradients = found.backward().unwrap();
-            let scores = tensor(&random(7, B * M), M);
-            let scores = Var::from_tensor(&scores).unwrap();
-            let both = [fused, composed].map(|form| {
-                let loss = form(&scores, &tensor(&mask(), M), teacher.as_ref(), &options).unwrap();
-                let gradient = loss.affine(2.0, 0.0).unwrap().backward().unwrap();
-                let gradient = gradient.get(&scores).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                [vec![loss.to_scalar::<f32>().unwrap()], gradient].concat()
-            });
-            assert!(both[0].iter().zip(&both[1]).all(|(a, b)| (a - b).abs() < 1e-5), "variant {variant}: {both:?}");
+            let gradients = found.affine(1.0, 0.0).unwrap().backward().unwrap();
+            let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let near = |a: &[f32], b: &[f32]| assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5), "{variant}");
+            let other = composed(&vars[0], &vars[1], &tensor(&mask(), M), teacher.as_ref(), &options).unwrap();
+            near(&[other.to_scalar().unwrap()], &[value as f32]);
+            let others = other.backward().unwrap();
+            let plain = with_gradient(&vars[0], &vars[1], &tensor(&mask(), M), teacher.as_ref(), &options).unwrap();
+            assert!((plain.0 - value).abs() < 1e-6);
+            near(&flat(&plain.1), &flat(others.get(&vars[0]).unwrap()));
+            near(&flat(&plain.2), &flat(others.get(&vars[1]).unwrap()));
             for (side, var) in vars.iter().enumerate() {
                 let gradient = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 for (at, slope) in gradient.iter().enumerate() {

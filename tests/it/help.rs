@@ -5,8 +5,20 @@ use crate::support::TestEnv;
 #[test]
 fn every_help_screen_is_as_reviewed() {
     let env = TestEnv::new();
-    let commands =
-        ["", "build-index", "query", "compare", "mine-negatives", "info", "check", "convert", "distill", "demo"];
+    let commands = [
+        "",
+        "build-index",
+        "query",
+        "compare",
+        "mine-negatives",
+        "train",
+        "loop",
+        "info",
+        "check",
+        "convert",
+        "distill",
+        "demo",
+    ];
     for command in commands {
         let screen = env.ok(&format!("{command} --help"));
         let name = if command.is_empty() { "parallax" } else { command };
