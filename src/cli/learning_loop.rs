@@ -171,7 +171,7 @@ fn judged(report: &RoundReport) -> String {
         });
         std::iter::once(system.name.clone()).chain(means).collect()
     }));
-    format!("{}{}", table(&rows), table(&gains(report)))
+    format!("{}{}hybrid is {}", table(&rows), table(&gains(report)), report.fusion)
 }
 
 fn head(first: &str) -> Vec<String> {
