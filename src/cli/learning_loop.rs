@@ -9,7 +9,7 @@ use parallax::collection::read::Source;
 use parallax::learn::rounds::{self, Event, Fitted, LoopOptions, LoopReport, MEASURES, Mined, RoundReport};
 use parallax::{Error, ErrorKind, Result};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Teach an encoder in rounds: mine its mistakes, train, index again, compare.
 ///
@@ -89,10 +89,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         resume: args.resume,
     };
     let progress = ui.terse_progress();
-    let mut since = Instant::now();
+    let mut since = None;
     let report = rounds::run(&args.output, &options, &progress, &mut |event| {
-        say(event, args, since.elapsed(), ui);
-        since = Instant::now();
+        let took = since.map(|since: Instant| format!(", in {}", duration(since.elapsed())));
+        say(event, args, &took.unwrap_or_default(), ui);
+        since = matches!(event, Event::Step { done: false, .. }).then(Instant::now);
     })?;
     ui.data(&summary(&report))?;
     ui.note(&format!("{} {}", bold("wrote"), args.output.join("report.md").display()));
@@ -118,9 +119,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     }
 }
 
-/// `took` is the time since the last event: that of the step whose end this one tells.
-fn say(event: &Event<'_>, args: &Args, took: Duration, ui: &Ui) {
-    let took = duration(took);
+/// `took` is the time of the step whose end the event tells.
+fn say(event: &Event<'_>, args: &Args, took: &str, ui: &Ui) {
     match event {
         Event::Questions(counts) => {
             ui.note(&format!("{:<12}{:>12}  are learnt from", "questions", thousands(counts.train as u64)));
@@ -143,10 +143,10 @@ fn say(event: &Event<'_>, args: &Args, took: Duration, ui: &Ui) {
         }
         Event::Mined(Mined { examples, negatives, .. }) => {
             let (examples, negatives) = (thousands(*examples), thousands(*negatives));
-            ui.note(&format!("{:<12}{examples:>12}  examples, {negatives} hard negatives, in {took}", ""));
+            ui.note(&format!("{:<12}{examples:>12}  examples, {negatives} hard negatives{took}", ""));
         }
         Event::Trained(Fitted { steps, kept, loss }) => ui.note(&format!(
-            "{:<12}{:>12}  steps, kept step {}, loss {:.3} to {:.3}, in {took}",
+            "{:<12}{:>12}  steps, kept step {}, loss {:.3} to {:.3}{took}",
             "",
             thousands(*steps as u64),
             thousands(*kept as u64),
@@ -154,7 +154,7 @@ fn say(event: &Event<'_>, args: &Args, took: Duration, ui: &Ui) {
             loss.1
         )),
         Event::Indexed(passages) => {
-            ui.note(&format!("{:<12}{:>12}  passages, in {took}", "", thousands(*passages as u64)));
+            ui.note(&format!("{:<12}{:>12}  passages{took}", "", thousands(*passages as u64)));
         }
         Event::Judged(report) => ui.note(judged(report).trim_end()),
     }
@@ -171,7 +171,7 @@ fn judged(report: &RoundReport) -> String {
         });
         std::iter::once(system.name.clone()).chain(means).collect()
     }));
-    format!("{}{}", table(&rows), table(&gains(report)))
+    format!("{}{}hybrid is {}", table(&rows), table(&gains(report)), report.fusion)
 }
 
 fn head(first: &str) -> Vec<String> {

@@ -247,6 +247,9 @@ pub(super) fn markdown(report: &LoopReport) -> String {
             let _ = writeln!(text, "| {} | {} | {} |", round.round, system.name, cells.join(" | "));
         }
     }
+    let fusions: Vec<String> =
+        report.rounds.iter().map(|round| format!("{} in round {}", round.fusion, round.round)).collect();
+    let _ = writeln!(text, "\nHybrid is what each round's index found by itself: {}.", fusions.join(", "));
     text += "\nGains are paired over the judging questions, with 95 % bootstrap intervals; * excludes 0.\n\n";
     text += "| round | system | measure | against | gain | interval | p |\n|---|---|---|---|---|---|---|\n";
     for (round, gain) in report.rounds.iter().flat_map(|round| round.gains.iter().map(move |gain| (round, gain))) {
