@@ -222,9 +222,13 @@ fn differences(comparison: &Comparison, baseline: &str) -> String {
 
 /// `+.0123 [+.0050, +.0196]*`.
 fn difference(paired: &Paired) -> String {
-    let (low, high) = paired.interval;
-    let mark = if paired.excludes_zero() { '*' } else { ' ' };
-    format!("{} [{}, {}]{mark}", signed(paired.mean_difference), signed(low), signed(high))
+    with_interval(paired.mean_difference, paired.interval)
+}
+
+/// A difference and its interval, starred where that excludes 0.
+pub(crate) fn with_interval(difference: f64, (low, high): (f64, f64)) -> String {
+    let mark = if low > 0.0 || high < 0.0 { '*' } else { ' ' };
+    format!("{} [{}, {}]{mark}", signed(difference), signed(low), signed(high))
 }
 
 /// Four places with a sign and no leading zero; what rounds to nothing has no minus.

@@ -9,6 +9,7 @@ mod demo;
 mod distill;
 mod fetch;
 mod info;
+mod learning_loop;
 mod mine_negatives;
 mod query;
 mod train;
@@ -48,6 +49,7 @@ enum Command {
     Info(info::Args),
     Check(check::Args),
     Train(Box<train::Args>),
+    Loop(Box<learning_loop::Args>),
     Convert(convert::Args),
     Distill(distill::Args),
     Demo(demo::Args),
@@ -94,6 +96,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),
         Command::Train(args) => train::run(args, ui),
+        Command::Loop(args) => learning_loop::run(args, ui),
         Command::Convert(args) => convert::run(args, ui),
         Command::Distill(args) => distill::run(args, ui),
         Command::Demo(args) => demo::run(args, &cli.global, ui),

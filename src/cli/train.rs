@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use parallax::collection::read::{ReadOptions, Source};
 use parallax::encoder::contract::Similarity;
 use parallax::encoder::pooling::Pooling;
+use parallax::index::EncoderChoice;
 use parallax::learn::held_out::{Half, Limits};
 use parallax::learn::towers::TowerOptions;
 use parallax::learn::{self, HeldOutRequest, TrainRequest, Trained, Verdict};
@@ -79,6 +80,47 @@ pub(crate) struct Args {
     /// What the teacher's scores are divided by.
     #[arg(long, value_name = "F", default_value_t = Distillation::default().temperature, requires = "teacher", help_heading = "Loss")]
     teacher_temperature: f64,
+    #[command(flatten)]
+    steps: Steps,
+    /// Judged questions that are held out: they choose the checkpoint and give the verdict.
+    #[arg(long, value_name = "SOURCE", help_heading = "Validation")]
+    validate: Option<PathBuf>,
+    /// Which judgments of a BEIR folder are held out.
+    #[arg(long, value_name = "NAME", help_heading = "Validation")]
+    validate_split: Option<String>,
+    /// Held-out questions at most; half of them choose, half judge.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().queries, help_heading = "Validation")]
+    validate_queries: usize,
+    /// Passages they are asked of, at most; 10,000, and 2,000 for transformers, by default.
+    #[arg(long, value_name = "N", help_heading = "Validation")]
+    validate_passages: Option<usize>,
+    /// Steps between validations; once an epoch by default.
+    #[arg(long, value_name = "N", help_heading = "Validation")]
+    validate_every: Option<usize>,
+    /// Validations without a gain after which training stops.
+    #[arg(long, value_name = "N", requires = "validate", help_heading = "Validation")]
+    patience: Option<usize>,
+    /// End with exit code 3 when the verdict is a regression, or no step was better than the start.
+    #[arg(long, requires = "validate", help_heading = "Validation")]
+    gate: bool,
+    /// Go on with a training that was stopped.
+    #[arg(long, help_heading = "Output")]
+    resume: bool,
+    /// Folder to write.
+    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
+    output: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tower {
+    Passage,
+}
+
+/// How training goes; `train` and `loop` share it.
+#[derive(clap::Args)]
+pub(crate) struct Steps {
     /// Questions a step; 512 for static models, 32 for transformers by default.
     #[arg(long, value_name = "N", help_heading = "Steps")]
     batch: Option<usize>,
@@ -115,43 +157,58 @@ pub(crate) struct Args {
     /// Where the work is done.
     #[arg(long, value_name = "WHERE", default_value = "cpu", value_parser = ["cpu", "cuda"], help_heading = "Steps")]
     device: String,
-    /// Judged questions that are held out: they choose the checkpoint and give the verdict.
-    #[arg(long, value_name = "SOURCE", help_heading = "Validation")]
-    validate: Option<PathBuf>,
-    /// Which judgments of a BEIR folder are held out.
-    #[arg(long, value_name = "NAME", help_heading = "Validation")]
-    validate_split: Option<String>,
-    /// Held-out questions at most; half of them choose, half judge.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().queries, help_heading = "Validation")]
-    validate_queries: usize,
-    /// Passages they are asked of, at most; 10,000, and 2,000 for transformers, by default.
-    #[arg(long, value_name = "N", help_heading = "Validation")]
-    validate_passages: Option<usize>,
-    /// Steps between validations; once an epoch by default.
-    #[arg(long, value_name = "N", help_heading = "Validation")]
-    validate_every: Option<usize>,
-    /// Validations without a gain after which training stops.
-    #[arg(long, value_name = "N", requires = "validate", help_heading = "Validation")]
-    patience: Option<usize>,
-    /// End with exit code 3 when the verdict is a regression.
-    #[arg(long, requires = "validate", help_heading = "Validation")]
-    gate: bool,
     /// Steps between checkpoints.
     #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Output")]
     checkpoint_every: usize,
-    /// Go on with a training that was stopped.
-    #[arg(long, help_heading = "Output")]
-    resume: bool,
-    /// Folder to write.
-    #[arg(short, long, value_name = "DIR", help_heading = "Output")]
-    output: PathBuf,
-    #[command(flatten)]
-    reading: Reading,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Tower {
-    Passage,
+impl Steps {
+    /// The options of these flags, with defaults for what is trained.
+    pub(crate) fn options(&self, is_static: bool) -> TrainOptions {
+        let usual = if is_static { TrainOptions::for_static() } else { TrainOptions::default() };
+        TrainOptions {
+            batch: self.batch.unwrap_or(usual.batch),
+            chunk: self.chunk.unwrap_or(usual.chunk),
+            epochs: self.epochs.unwrap_or(if self.steps.is_some() { usize::MAX >> 32 } else { usual.epochs }),
+            steps: self.steps,
+            rate: self.lr.unwrap_or(usual.rate),
+            warmup: if self.warmup < 1.0 { Warmup::Share(self.warmup) } else { Warmup::Steps(self.warmup as usize) },
+            decay: match self.schedule {
+                Fall::Linear => Decay::Linear,
+                Fall::Cosine => Decay::Cosine,
+                Fall::Constant => Decay::Constant,
+            },
+            weight_decay: self.weight_decay,
+            clip: (self.clip > 0.0).then_some(self.clip),
+            seed: self.seed,
+            checkpoint_every: self.checkpoint_every,
+            ..usual
+        }
+    }
+
+    /// The seed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Opens a model for training: what is dropped while it learns, where, and the seed.
+    pub(crate) fn towers(&self, model: EncoderChoice, is_static: bool) -> TowerOptions {
+        TowerOptions {
+            dropout: self.dropout.unwrap_or(if is_static { 0.2 } else { 0.1 }),
+            device: self.device.clone(),
+            seed: self.seed,
+            ..TowerOptions::of(model)
+        }
+    }
+}
+
+/// Held-out questions and passages at most.
+pub(crate) fn limits(queries: Option<usize>, passages: Option<usize>, is_static: bool) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        queries: queries.unwrap_or(usual.queries),
+        passages: passages.unwrap_or(if is_static { usual.passages } else { 2_000 }),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -179,13 +236,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         }
     })?;
     say(&trained, args, ui);
-    match &trained.verdict {
-        Some(verdict) if args.gate && verdict.is_regression() => {
-            Err(Error::new(ErrorKind::Gate, "the trained model is worse than the one it started from")
-                .hint("lower the learning rate (`--lr`), train fewer steps, or look at the examples with `--audit`"))
-        }
-        _ => Ok(()),
-    }
+    let Some(verdict) = trained.verdict.as_ref().filter(|_| args.gate) else { return Ok(()) };
+    let missed = match () {
+        () if verdict.is_regression() => "the trained model is worse than the one it started from",
+        () if trained.report.kept == 0 => "no step was better than the start, which is what was kept",
+        () => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Gate, missed).hint(
+        "lower the learning rate (`--lr`), train fewer steps, or look at the examples with `mine-negatives --audit`",
+    ))
 }
 
 /// `RR@10 .641   R@1 .511 …`.
@@ -203,52 +262,26 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         layers: args.layers,
         max_query_tokens: args.max_query_tokens,
         max_passage_tokens: args.max_passage_tokens,
-        dropout: args.dropout.unwrap_or(if is_static { 0.2 } else { 0.1 }),
         vocabulary: args.add_vocabulary.map(|more| (more, args::sources(&args.add_texts))),
-        device: args.device.clone(),
-        seed: args.seed,
-        ..TowerOptions::of(model)
+        ..args.steps.towers(model, is_static)
     };
-    let usual = if is_static { TrainOptions::for_static() } else { TrainOptions::default() };
     let options = TrainOptions {
         similarity: args.similarity.as_deref().and_then(Similarity::from_name),
         temperature: args.temperature,
         symmetric: args.symmetric,
         matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
-        distillation: Distillation {
-            weight: args.teacher_weight,
-            temperature: args.teacher_temperature,
-            ..Distillation::default()
-        },
-        batch: args.batch.unwrap_or(usual.batch),
-        chunk: args.chunk.unwrap_or(usual.chunk),
+        distillation: Distillation { weight: args.teacher_weight, temperature: args.teacher_temperature },
         hard_negatives: args.negatives,
-        epochs: args.epochs.unwrap_or(if args.steps.is_some() { usize::MAX >> 32 } else { usual.epochs }),
-        steps: args.steps,
-        rate: args.lr.unwrap_or(usual.rate),
-        warmup: if args.warmup < 1.0 { Warmup::Share(args.warmup) } else { Warmup::Steps(args.warmup as usize) },
-        decay: match args.schedule {
-            Fall::Linear => Decay::Linear,
-            Fall::Cosine => Decay::Cosine,
-            Fall::Constant => Decay::Constant,
-        },
-        weight_decay: args.weight_decay,
-        clip: (args.clip > 0.0).then_some(args.clip),
-        seed: args.seed,
         validate_every: args.validate_every,
         patience: args.patience,
-        checkpoint_every: args.checkpoint_every,
         resume: args.resume,
-        ..usual
+        ..args.steps.options(is_static)
     };
     let held_out = args.validate.as_ref().map(|path| HeldOutRequest {
         source: Source::new(path),
         passages: Vec::new(),
         read: ReadOptions { split: args.validate_split.clone(), ..args.reading.options(None) },
-        limits: Limits {
-            queries: args.validate_queries,
-            passages: args.validate_passages.unwrap_or(if is_static { Limits::default().passages } else { 2_000 }),
-        },
+        limits: limits(Some(args.validate_queries), args.validate_passages, is_static),
     });
     Ok(TrainRequest {
         examples: args::sources(&args.examples),

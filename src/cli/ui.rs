@@ -124,7 +124,13 @@ impl Ui {
     /// A progress for one piece of long work.
     pub(crate) fn progress(&self) -> Bars<'_> {
         let target = if self.bars { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
-        Bars { ui: self, bars: MultiProgress::with_draw_target(target), stages: Mutex::new(HashMap::new()) }
+        let bars = MultiProgress::with_draw_target(target);
+        Bars { ui: self, bars, stages: Mutex::new(HashMap::new()), terse: false }
+    }
+
+    /// A progress whose stages leave a line behind only when more is asked for: of long work in many steps.
+    pub(crate) fn terse_progress(&self) -> Bars<'_> {
+        Bars { terse: true, ..self.progress() }
     }
 }
 
@@ -155,6 +161,7 @@ pub(crate) struct Bars<'a> {
     ui: &'a Ui,
     bars: MultiProgress,
     stages: Mutex<HashMap<Stage, Running>>,
+    terse: bool,
 }
 
 struct Running {
@@ -209,7 +216,8 @@ impl Progress for Bars<'_> {
             running.bar.finish_and_clear();
             let done = running.done.load(Ordering::Relaxed);
             let done = if stage == Stage::Verifying { bytes(done) } else { thousands(done) };
-            self.ui.note(&format!("{:<12}{done:>12}  {}", stage.name(), duration(running.started.elapsed())));
+            let line = format!("{:<12}{done:>12}  {}", stage.name(), duration(running.started.elapsed()));
+            if self.terse { self.ui.detail(&line) } else { self.ui.note(&line) }
         });
     }
 

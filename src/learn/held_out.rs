@@ -4,7 +4,7 @@
 //! relevant passages stand among all passages. From the ranks come recall@k, the reciprocal rank, and the average
 //! rank of the best relevant passage, which is DPR's validation figure: it sees progress long before recall does.
 //!
-//! Questions are cut in two halves by their ids. The *choosing* half picks the checkpoint and stops training early;
+//! Questions fall into two halves by their ids ([`half`]). The *choosing* half picks the checkpoint and stops training early;
 //! the *judging* half is looked at once, before and after, for the verdict: a figure that chose a model flatters it.
 //!
 //! Cost: encoding the passages; then `[queries, passages]` inner products in blocks.
@@ -12,12 +12,12 @@
 //! Source: V. Karpukhin et al., "Dense passage retrieval for open-domain question answering", 2020 (average rank).
 
 use crate::collection::read::{self, ReadOptions, Source};
-use crate::collection::{Passage, PassageId, Query};
+use crate::collection::{Passage, PassageId, Query, QueryId, QuerySet};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::{Error, Result};
 use crate::kernel::matmul::{Rows, RowsMut, multiply_transposed};
 use crate::progress::{Progress, Silent, Stage};
-use crate::random::{Random, mix};
+use crate::random::{Random, mix, scramble};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -50,6 +50,21 @@ pub enum Half {
 pub struct HeldOut {
     texts: Vec<String>,
     questions: Vec<Question>,
+}
+
+/// The half a question belongs to: a coin that its id and the seed toss, so that every use of one seed agrees.
+pub fn half(seed: u64, query: &QueryId) -> Half {
+    if Random::of(scramble(seed), query.as_str()).below(2) == 0 { Half::Choosing } else { Half::Judging }
+}
+
+/// All passages of some sources, identical paragraphs merged.
+pub(super) fn collect(sources: &[Source], options: &ReadOptions, progress: &dyn Progress) -> Result<Vec<Passage>> {
+    let mut all = Vec::new();
+    read::passages(sources, options, progress, &mut |passage| {
+        all.push(passage);
+        progress.checkpoint()
+    })?;
+    Ok(all)
 }
 
 struct Question {
@@ -98,7 +113,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
 impl HeldOut {
     /// Reads judged questions and the passages of their source (`passages`, where given, replaces the latter).
     ///
-    /// Fails when no question has a relevant passage among the passages, or when a half would be empty.
+    /// Fails as [`HeldOut::of`] does.
     pub fn read(
         source: &Source,
         passages: &[Source],
@@ -109,11 +124,14 @@ impl HeldOut {
         let (set, _) = read::query_set(source, options)?;
         let own = std::slice::from_ref(source);
         let sources = if passages.is_empty() { own } else { passages };
-        let mut all: Vec<Passage> = Vec::new();
-        read::passages(sources, options, &Silent, &mut |passage| {
-            all.push(passage);
-            Ok(())
-        })?;
+        HeldOut::of(&set, collect(sources, options, &Silent)?, limits, seed).map_err(|e| e.in_file(source.path()))
+    }
+
+    /// Holds out the judged questions of a set over passages at hand; which ones a limit keeps depends on the seed and
+    /// their ids alone, and so does a question's [`half`].
+    ///
+    /// Fails when a half has no question with a relevant passage among the passages.
+    pub fn of(set: &QuerySet, all: Vec<Passage>, limits: Limits, seed: u64) -> Result<Self> {
         let places: HashMap<&PassageId, usize> = all.iter().enumerate().map(|(i, p)| (&p.id, i)).collect();
         let mut asked: Vec<(&Query, Vec<usize>)> = Vec::new();
         for query in set.queries.iter().filter(|query| !query.impossible) {
@@ -125,11 +143,6 @@ impl HeldOut {
         // The same questions whatever order the file has them in.
         asked.sort_by_cached_key(|(query, _)| Random::of(seed, query.id.as_str()).next_u64());
         asked.truncate(limits.queries);
-        if asked.len() < 2 {
-            let message =
-                format!("`{source}` holds {} questions with a relevant passage, too few to validate", asked.len());
-            return Err(Error::bad_input(message).hint("validation needs judged questions and their passages"));
-        }
         let mut kept: HashSet<usize> = asked.iter().flat_map(|(_, relevant)| relevant.iter().copied()).collect();
         let mut others: Vec<usize> = (0..all.len()).filter(|i| !kept.contains(i)).collect();
         others.sort_unstable_by_key(|i| mix(seed ^ mix(*i as u64 + 1)));
@@ -138,13 +151,21 @@ impl HeldOut {
         let mut order: Vec<usize> = kept.into_iter().collect();
         order.sort_unstable();
         let new_place: HashMap<usize, usize> = order.iter().enumerate().map(|(new, old)| (*old, new)).collect();
-        let questions = asked.iter().enumerate().map(|(i, (query, relevant))| Question {
+        let questions = asked.iter().map(|(query, relevant)| Question {
             text: query.text.clone(),
             relevant: relevant.iter().map(|old| new_place[old]).collect(),
-            half: if i % 2 == 0 { Half::Choosing } else { Half::Judging },
+            half: half(seed, &query.id),
         });
-        let questions = questions.collect();
-        Ok(HeldOut { texts: order.iter().map(|i| all[*i].full_text()).collect(), questions })
+        let held =
+            HeldOut { questions: questions.collect(), texts: order.iter().map(|i| all[*i].full_text()).collect() };
+        let (choosing, judging) = (held.queries(Half::Choosing), held.queries(Half::Judging));
+        if choosing == 0 || judging == 0 {
+            let message = format!(
+                "too few questions with a relevant passage are held out: {choosing} would choose, {judging} would judge"
+            );
+            return Err(Error::bad_input(message).hint("validation needs judged questions and their passages"));
+        }
+        Ok(held)
     }
 
     /// Questions of a half.
@@ -232,10 +253,21 @@ mod tests {
         let encoder = fixed::builtin().unwrap();
         let ranks = held.ask(&encoder, &encoder, Half::Judging, &Silent).unwrap();
         assert_eq!(ranks.0.len(), held.queries(Half::Judging));
-        assert!(held.queries(Half::Choosing) - held.queries(Half::Judging) <= 1);
+        let (choosing, judging) = (held.queries(Half::Choosing), held.queries(Half::Judging));
+        assert!(choosing.abs_diff(judging) * 4 < choosing + judging, "{choosing} and {judging}");
         assert!(ranks.average() < held.passages() as f64 / 4.0, "better than chance: {}", ranks.average());
         let small = read(Limits { queries: 10, passages: 12 });
-        assert_eq!((small.queries(Half::Choosing), small.queries(Half::Judging)), (5, 5));
+        assert_eq!(small.queries(Half::Choosing) + small.queries(Half::Judging), 10);
         assert!(small.passages() <= 12);
+        let one = HeldOut::read(&source, &[], &ReadOptions::default(), Limits { queries: 1, passages: 12 }, 7);
+        assert!(one.is_err_and(|e| e.to_string().contains("too few")), "a half would be empty");
+    }
+
+    #[test]
+    fn a_question_s_half_is_its_own() {
+        let ids: Vec<QueryId> = (0..1000).map(|i| QueryId::from(format!("q{i}"))).collect();
+        let choosing = |seed| ids.iter().filter(|id| half(seed, id) == Half::Choosing).count();
+        assert!((440..=560).contains(&choosing(1)), "{}", choosing(1));
+        assert!(ids.iter().any(|id| half(1, id) != half(2, id)), "the seed has a say");
     }
 }

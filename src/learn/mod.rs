@@ -11,6 +11,7 @@
 //! ```
 
 pub mod held_out;
+pub mod rounds;
 pub mod towers;
 
 use crate::collection::examples::TrainingExample;
@@ -21,6 +22,7 @@ use crate::eval::significance::{Paired, paired};
 use crate::index::EncoderChoice;
 use crate::progress::Progress;
 use crate::train::data::ExampleSet;
+use crate::train::gradcache::Towers;
 use crate::train::trainer::{PASSAGE, QUESTION};
 use crate::train::{self, Hooks, TrainOptions, TrainReport, Validation};
 use fs_err as fs;
@@ -151,16 +153,7 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
     };
     let bytes = train::trainer::memory_estimate(&towers, &sets, &request.options)?;
     before(bytes, held.as_ref(), &at_first.as_ref().map(Ranks::figures).unwrap_or_default());
-    let mut validate = |folder: &Path| -> Result<Validation> {
-        let Some(held) = &held else { return Err(Error::bug("validation without held-out questions")) };
-        let ranks = ask(held, folder, Half::Choosing, progress)?;
-        Ok(Validation { value: mean(&ranks.reciprocal(10)), figures: ranks.figures() })
-    };
-    let mut hooks = Hooks {
-        validate: held.is_some().then_some(&mut validate as &mut train::trainer::Validate<'_>),
-        teacher: teacher.as_deref(),
-    };
-    let report = train::train(&towers, &sets, &request.options, &mut hooks, output, progress)?;
+    let report = teach(&towers, &sets, &request.options, held.as_ref(), teacher.as_deref(), output, progress)?;
     let verdict = match (&held, &at_first) {
         (Some(held), Some(first)) => {
             let last = ask(held, output, Half::Judging, progress)?;
@@ -169,6 +162,25 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
         _ => None,
     };
     Ok(Trained { report, verdict })
+}
+
+/// Trains with validation on the half of the held-out questions that chooses.
+fn teach(
+    towers: &Towers,
+    sets: &[ExampleSet],
+    options: &TrainOptions,
+    held: Option<&HeldOut>,
+    teacher: Option<&dyn Encoder>,
+    output: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainReport> {
+    let mut validate = |folder: &Path| -> Result<Validation> {
+        let Some(held) = held else { return Err(Error::bug("validation without held-out questions")) };
+        let ranks = ask(held, folder, Half::Choosing, progress)?;
+        Ok(Validation { value: mean(&ranks.reciprocal(10)), figures: ranks.figures() })
+    };
+    let validate = held.is_some().then_some(&mut validate as &mut train::trainer::Validate<'_>);
+    train::train(towers, sets, options, &mut Hooks { validate, teacher }, output, progress)
 }
 
 fn example_set(source: &Source, read: &ReadOptions) -> Result<ExampleSet> {

@@ -1,6 +1,6 @@
 //! The static tower: a text's row is the mean of its tokens' rows, and the token rows are what is learnt.
 //!
-//! Token ids go in, rows `[n, d]` come out, by [`bag`]. It starts from the program's own model or from any static
+//! Token ids go in, rows `[n, d]` come out, by the bag operation. It starts from the program's own model or from any static
 //! folder that [`crate::encoder::fixed`] opens. A model with a compact form (int8 rows, `model.bin`) is trained in f32
 //! and rounded again when it is written, so that what was validated is what is shipped; other folders keep f32 rows.
 //! The row of the unknown token stays zero where it is zero: unknown words say nothing.

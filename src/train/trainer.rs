@@ -1,7 +1,7 @@
 //! Training: example sets and towers in, a model folder out, with a log and figures on the way.
 //!
 //! [`train`] makes the data ready, measures the model as it comes, then steps: batch, loss and gradients
-//! ([`GradCache`]), clipping, AdamW. Every so often the weights are written as a model folder for the caller to
+//! ([`gradcache`](super::gradcache)), clipping, AdamW. Every so often the weights are written as a model folder for the caller to
 //! measure; the best of all measured, the beginning among them, is what the output folder holds in the end. Without
 //! validation that is the last.
 //!
@@ -116,7 +116,7 @@ pub struct TrainReport {
 ///
 /// Refuses options, towers or examples from which nothing could be learnt, a folder that holds something already, and
 /// a resumed training whose settings or data differ. Stops at a loss or gradient that is not finite. An interrupted
-/// training writes a checkpoint before it gives [`ErrorKind::Interrupted`].
+/// training writes a checkpoint before it gives [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
 pub fn train(
     towers: &Towers,
     sets: &[ExampleSet],

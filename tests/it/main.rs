@@ -18,6 +18,8 @@ mod fetch;
 mod formats;
 /// Every help screen.
 mod help;
+/// `loop`: rounds, kills and resumption.
+mod learning_loop;
 /// `mine-negatives`: files, splits, threads.
 mod mine_negatives;
 /// `query`: answers and their reasons.
@@ -26,3 +28,5 @@ mod query;
 mod readme;
 /// The house rules as tests.
 mod tidy;
+/// `train`: folders, verdicts, gates, refusals.
+mod train;
