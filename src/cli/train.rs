@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// How rows are compared: dot or cosine; the folder's way by default.
     #[arg(long, value_name = "HOW", value_parser = ["dot", "cosine"], help_heading = "Loss")]
     similarity: Option<String>,
-    /// Scores are divided by it; .05 for cosine, 1 for dot by default.
+    /// Scores are divided by it; .05 for cosine (.03 for static models), 1 for dot by default.
     #[arg(long, value_name = "F", help_heading = "Loss")]
     temperature: Option<f64>,
     /// Hard negatives a question.
@@ -267,7 +267,8 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
     };
     let options = TrainOptions {
         similarity: args.similarity.as_deref().and_then(Similarity::from_name),
-        temperature: args.temperature,
+        // The usual temperature of static models is one for cosines.
+        temperature: args.temperature.or(usual.temperature.filter(|_| args.similarity.as_deref() != Some("dot"))),
         symmetric: args.symmetric,
         matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
         distillation: Distillation { weight: args.teacher_weight, temperature: args.teacher_temperature },

@@ -31,7 +31,7 @@
 //! # Ok::<(), parallax::Error>(())
 //! ```
 //!
-//! Cost: `6 B M d` floating-point operations forward and backward. On the CPU both are written by hand ([`contrast`]);
+//! Cost: `6 B M d` floating-point operations forward and backward. On the CPU both are written by hand (`contrast`);
 //! elsewhere the loss is composed of operations that have a gradient, which candle's fused softmax has not, silently.
 //!
 //! Sources: V. Karpukhin et al., "Dense passage retrieval", 2020 (`nll`); A. Radford et al., CLIP, 2021 (symmetric);
