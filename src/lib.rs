@@ -1,7 +1,8 @@
 //! Two views of one collection: exact words and meaning. Seen together they give depth.
 //!
 //! `parallax` builds a BM25/TF-IDF index and a dense index side by side from one collection of passages, searches both,
-//! fuses their scores per query, and reports which retriever finds the right passage.
+//! fuses their scores per query, and reports which retriever finds the right passage. Where the two disagree the dense
+//! one can learn: hard negatives are mined from the sparse side, and a dual encoder is trained on them.
 //!
 //! A program that asks an index is five lines:
 //!
@@ -21,10 +22,11 @@
 //! | floor | rooms | what happens there |
 //! |---|---|---|
 //! | face | `main.rs`, `cli/` | parses, prints; a crate of its own, so the engine cannot know it |
+//! | 6 circle | [`learn`] | training with validation by retrieval; the loop of index, mine, train, compare |
 //! | 5 studies | [`compare`], [`mining`] | whole searchers, many queries |
 //! | 4 search | [`search`] | sparse ‖ dense → fuse → hits |
 //! | 3 shelves | [`index`] | one folder, both sides, one manifest |
-//! | 2 wings | [`sparse`], [`dense`], [`train`] | postings; rows and graph; distillation. None knows another |
+//! | 2 wings | [`sparse`], [`dense`], [`train`] | postings; rows and graph; distilling and training. None knows another |
 //! | 1 tools | [`encoder`], [`fusion`], [`eval`] | texts in, vectors out; pure arithmetic |
 //! | 0 ground | [`collection`], [`text`], [`kernel`], [`storage`], [`random`], [`progress`], [`error`] | the words everyone speaks |
 //!
@@ -34,6 +36,9 @@
 //!   graph → fusion weight → manifest → `CURRENT` ([`index::build()`]).
 //! - **Asking**: words → [`Searcher`] → both sides at once → candidates scored on both sides → [`fusion`] → [`Hit`]s.
 //! - **Mining**: judged queries → a [`Searcher`]'s mistakes → filters → [`TrainingExample`]s ([`mine`]).
+//! - **Training**: example files → batches → towers ([`train::tower`]) → likelihood of the positive → step → held-out
+//!   questions → a model folder that an index takes as it is ([`learn::train()`]).
+//! - **The loop**: all of these in rounds, through files, never through imports ([`learn::rounds`]).
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
 //!
 //! # What never happens
@@ -57,6 +62,9 @@
 //! | ranking, run | scored passages, best first; one system's rankings per query |
 //! | sparse, dense | scored by shared words; scored by the inner product of vectors |
 //! | hybrid | both, fused per query |
+//! | hard negative | a passage that ranks high for a query and does not answer it |
+//! | in-batch negative | another query's positive in the same training step |
+//! | dual encoder, tower | one encoder for queries and one for passages; often the same one |
 //! | encoder, pooling | turns a text into a vector; how token vectors become one |
 //! | depth | passages each side offers to fusion |
 //! | recall@k | share of the relevant passages among the first k, against qrels |

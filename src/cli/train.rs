@@ -291,6 +291,7 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         teacher: args.teacher.as_deref().map(|name| fetch::choice(name, ui)).transpose()?,
         held_out,
         options,
+        command: Some(ui.command().to_string()),
     })
 }
 

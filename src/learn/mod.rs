@@ -10,6 +10,7 @@
 //!                                └► the best folder ─► held-out questions (judging half) ─► verdict
 //! ```
 
+mod card;
 pub mod held_out;
 pub mod rounds;
 pub mod towers;
@@ -45,6 +46,8 @@ pub struct TrainRequest {
     pub held_out: Option<HeldOutRequest>,
     /// Steps, rates, sizes.
     pub options: TrainOptions,
+    /// The command as typed, for the model card.
+    pub command: Option<String>,
 }
 
 /// Which questions are held out.
@@ -161,6 +164,7 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
         }
         _ => None,
     };
+    card::write(request, &report, verdict.as_ref(), output)?;
     Ok(Trained { report, verdict })
 }
 

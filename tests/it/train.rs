@@ -37,6 +37,8 @@ fn a_static_model_learns_is_judged_and_serves_an_index() {
     assert!(report["best"]["value"].as_f64() >= report["baseline"]["value"].as_f64(), "{report}");
     let log = std::fs::read_to_string(env.path("model/train.jsonl")).unwrap();
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    let card = std::fs::read_to_string(env.path("model/README.md")).unwrap();
+    assert!(card.contains("parallax train --examples") && card.contains("| examples.jsonl | `"), "{card}");
     // The folder is an encoder as it is.
     env.ok(&format!("build-index {dev} --name taught --encoder model"));
     let table = env.ok(&format!("compare taught --data {dev} --system dense --measure RR@10"));
