@@ -265,6 +265,7 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         vocabulary: args.add_vocabulary.map(|more| (more, args::sources(&args.add_texts))),
         ..args.steps.towers(model, is_static)
     };
+    let usual = args.steps.options(is_static);
     let options = TrainOptions {
         similarity: args.similarity.as_deref().and_then(Similarity::from_name),
         // The usual temperature of static models is one for cosines.
@@ -276,7 +277,7 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         validate_every: args.validate_every,
         patience: args.patience,
         resume: args.resume,
-        ..args.steps.options(is_static)
+        ..usual
     };
     let held_out = args.validate.as_ref().map(|path| HeldOutRequest {
         source: Source::new(path),
