@@ -5,6 +5,7 @@ use super::fetch;
 use super::ui::{Ui, bold, bytes, duration, thousands};
 use clap::ValueEnum;
 use parallax::collection::chunk::Chunking;
+use parallax::collection::read::{self, Source};
 use parallax::dense::GraphBuilder;
 use parallax::fusion::Fusion;
 use parallax::index::dedup::Dedup;
@@ -46,6 +47,13 @@ pub(crate) struct Args {
     /// Replace an index of this name.
     #[arg(long)]
     force: bool,
+    /// Find the fusion weight on these judged questions instead of pseudo-queries: none that the encoder was trained on,
+    /// none that the index is measured with.
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["fusion", "weight"])]
+    judged: Option<PathBuf>,
+    /// Which judgments of a BEIR folder `--judged` takes.
+    #[arg(long, value_name = "NAME", default_value = "train", requires = "judged")]
+    judged_split: String,
     #[command(flatten)]
     joining: Joining,
     #[command(flatten)]
@@ -93,6 +101,12 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         fusion: args
             .joining
             .resolve(Fusion::Convex { weight: 0.5, normalizer: parallax::index::calibrate::NORMALIZER })?,
+        judged: args
+            .judged
+            .as_ref()
+            .map(|path| read::query_set(&Source::new(path), &args.reading.options(Some(&args.judged_split))))
+            .transpose()?
+            .map(|(set, _)| set),
         force: args.force,
         command: Some(ui.command().to_string()),
         ..BuildOptions::default()

@@ -12,6 +12,7 @@ use super::manifest::{
     DenseRecord, EncoderRecord, FORMAT, FileEntry, FusionRecord, GraphRecord, Manifest, SparseRecord,
 };
 use super::{calibrate, current, dedup::Dedup, generation_number};
+use crate::collection::QuerySet;
 use crate::collection::chunk::{self, Chunking};
 use crate::collection::read::{ReadOptions, Source};
 use crate::dense::rows::Rows;
@@ -67,6 +68,8 @@ pub struct BuildOptions {
     pub ann_recall_floor: f64,
     /// The default fusion; `None` finds its weight from pseudo-queries of the collection.
     pub fusion: Option<Fusion>,
+    /// Judged questions the weight is found on instead of pseudo-queries.
+    pub judged: Option<QuerySet>,
     /// Seed of every draw.
     pub seed: u64,
     /// Whether an index of the same name may be replaced.
@@ -89,6 +92,7 @@ impl Default for BuildOptions {
             graph: GraphOptions::default(),
             ann_recall_floor: 0.98,
             fusion: None,
+            judged: None,
             seed: 1,
             force: false,
             command: None,
@@ -324,7 +328,8 @@ impl Site<'_> {
         };
         let dense = DenseIndex::open(&self.generation.join("dense"))?;
         let encoders = calibrate::Encoders { passage: encoder, question: question_encoder.unwrap_or(encoder) };
-        calibrate::weight(sparse, &dense, &encoders, self.options.seed, self.progress)
+        let judged = self.options.judged.as_ref();
+        calibrate::weight(sparse, &dense, &encoders, judged, self.options.seed, self.progress)
     }
 
     /// Counts answer spans that chunking cut, where the sources hold answers.

@@ -1,10 +1,13 @@
-//! The default fusion weight, found without a single judged query.
+//! The default fusion weight, found without a single judged query (or with some, where there are).
 //!
 //! The collection asks itself: a title should find its passage's text, and a sentence should find the rest of the
 //! passage it was taken from. For each such *pseudo-query* the passage (without the title or sentence) competes with the best passages
 //! of both sides, each scored exactly on both. Mean reciprocal rank is flat around its best dense weight, and what
 //! looks best there is partly luck; so the *smallest* weight is taken that falls behind the best by no more than one
 //! standard error of their paired difference (the one-standard-error rule): 0 where the dense side is useless.
+//!
+//! Judged questions, where some are handed in, take the pseudo-queries' place: their gold passages compete as they stand.
+//! They are the better evidence, above all for an encoder that was trained on pairs like the pseudo-queries.
 //!
 //! Measured with judged questions afterwards (they play no part in the choice), titles alone overrate the sparse side
 //! and sentences the dense one; half of each came nearest. No table of model names is involved.
@@ -13,7 +16,7 @@
 
 use super::manifest::FusionRecord;
 use crate::collection::pseudo::{self, Pseudo};
-use crate::collection::{Ordinal, Passage};
+use crate::collection::{Ordinal, Passage, PassageId, Query, QuerySet};
 use crate::dense::{DenseIndex, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::Result;
@@ -26,6 +29,9 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 /// Pseudo-queries drawn from a collection, at most.
 pub const PSEUDO_QUERIES: usize = 600;
+
+/// Judged questions asked, at most: more than pseudo-queries, for there is no better evidence.
+pub const JUDGED: usize = 2_000;
 
 /// Best passages of each side that compete with the right one.
 const DEPTH: usize = 100;
@@ -56,33 +62,66 @@ pub fn without_dense() -> FusionRecord {
 }
 
 /// Finds the dense weight of the default fusion, with the evidence for it.
+///
+/// `judged` questions take the place of pseudo-queries; those whose gold passage is not in the index are left out.
 pub fn weight(
     sparse: &SparseIndex,
     dense: &DenseIndex,
     encoders: &Encoders<'_>,
+    judged: Option<&QuerySet>,
     seed: u64,
     progress: &dyn Progress,
 ) -> Result<FusionRecord> {
-    let questions = draw(sparse, seed)?;
+    let questions = match judged {
+        None => draw(sparse, seed)?,
+        Some(set) => look_up(sparse, set, seed)?,
+    };
     progress.begin(Stage::Calibrating, Some(questions.len() as u64));
     let contests = contests(sparse, dense, encoders, &questions, progress)?;
     progress.finish(Stage::Calibrating);
-    Ok(choose(&contests, seed))
+    Ok(choose(&contests, if judged.is_some() { "judged questions" } else { "pseudo-queries" }, seed))
 }
 
-/// A pseudo-query and the passage text that should be found by it.
-struct PseudoQuery {
+/// A question and the passage that should be found by it.
+struct Question {
     ordinal: Ordinal,
     query: String,
-    rest: String,
-    /// Neighbours in the collection with the same title are as right as the passage itself.
+    /// What is left of the passage of a pseudo-query; the gold passage of a judged question competes whole.
+    rest: Option<String>,
+    /// Passages that are as right as this one: same title close by (pseudo-queries), judged relevant too (questions).
     siblings: Vec<Ordinal>,
+}
+
+/// At most [`JUDGED`] judged questions of a set, drawn by their ids, with their gold passages.
+fn look_up(sparse: &SparseIndex, set: &QuerySet, seed: u64) -> Result<Vec<Question>> {
+    let mut queries: Vec<&Query> = set.queries.iter().filter(|query| !query.impossible).collect();
+    queries.sort_by_cached_key(|query| Random::of(seed, query.id.as_str()).next_u64());
+    let mut questions = Vec::new();
+    for query in queries {
+        let found = set.qrels.relevant(&query.id).map(|id| first_ordinal(sparse, id)).collect::<Result<Vec<_>>>()?;
+        let siblings: Vec<Ordinal> = found.into_iter().flatten().collect();
+        if let Some(ordinal) = siblings.first() {
+            questions.push(Question { ordinal: *ordinal, query: query.text.clone(), rest: None, siblings });
+        }
+        if questions.len() == JUDGED {
+            break;
+        }
+    }
+    Ok(questions)
+}
+
+/// Where a judged passage begins: the passage itself, or its first chunk.
+fn first_ordinal(sparse: &SparseIndex, id: &PassageId) -> Result<Option<Ordinal>> {
+    match sparse.ordinal_of(id)? {
+        None => sparse.ordinal_of(&PassageId::from(format!("{id}#0"))),
+        found => Ok(found),
+    }
 }
 
 /// A pseudo-query's candidates, both sides scored; the first is the right one.
 type Contest = Vec<Candidate>;
 
-fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
+fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<Question>> {
     let mut random = Random::new(seed ^ 0x70_61_72_61_6c_6c_61_78);
     let mut order: Vec<u32> = (0..sparse.len() as u32).collect();
     let wanted = PSEUDO_QUERIES.min(order.len());
@@ -100,7 +139,7 @@ fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<PseudoQuery>> {
         let asked = if ask_title { pseudo::title(&passage) } else { pseudo::sentence(&passage, &mut random) };
         if let Some(Pseudo { query, rest }) = asked {
             let siblings = siblings(sparse, ordinal, &passage)?;
-            questions.push(PseudoQuery { ordinal, query, rest, siblings });
+            questions.push(Question { ordinal, query, rest: Some(rest), siblings });
         }
     }
     Ok(questions)
@@ -130,7 +169,7 @@ fn contests(
     sparse: &SparseIndex,
     dense: &DenseIndex,
     encoders: &Encoders<'_>,
-    questions: &[PseudoQuery],
+    questions: &[Question],
     progress: &dyn Progress,
 ) -> Result<Vec<Contest>> {
     if questions.is_empty() {
@@ -138,7 +177,7 @@ fn contests(
     }
     let texts: Vec<&str> = questions.iter().map(|question| question.query.as_str()).collect();
     let asked: Embeddings = encoders.question.encode(&texts, Role::Query)?;
-    let texts: Vec<&str> = questions.iter().map(|question| question.rest.as_str()).collect();
+    let texts: Vec<&str> = questions.iter().map(|question| question.rest.as_deref().unwrap_or_default()).collect();
     let rests: Embeddings = encoders.passage.encode(&texts, Role::Passage)?;
     let numbered: Vec<usize> = (0..questions.len()).collect();
     numbered
@@ -156,11 +195,18 @@ fn contests(
             rivals.retain(|rival| !question.siblings.contains(rival));
             let on_sparse = sparse.score(&question.query, &weighting, &rivals)?;
             let on_dense = dense.score(asked.row(*i), &rivals)?;
-            let right = Candidate {
-                ordinal: question.ordinal,
-                sparse: f64::from(sparse.bm25_of_text(&question.query, &question.rest)?),
-                dense: f64::from(kernel::dot::dot(asked.row(*i), rests.row(*i))),
+            let own = [question.ordinal];
+            let (on_right, near_right) = match &question.rest {
+                Some(rest) => {
+                    (sparse.bm25_of_text(&question.query, rest)?, kernel::dot::dot(asked.row(*i), rests.row(*i)))
+                }
+                None => (
+                    sparse.score(&question.query, &weighting, &own)?.first().copied().unwrap_or_default(),
+                    dense.score(asked.row(*i), &own)?.first().copied().unwrap_or_default(),
+                ),
             };
+            let right =
+                Candidate { ordinal: question.ordinal, sparse: f64::from(on_right), dense: f64::from(near_right) };
             let mut contest = vec![right];
             contest.extend(rivals.iter().zip(on_sparse).zip(on_dense).map(|((ordinal, sparse), dense)| Candidate {
                 ordinal: *ordinal,
@@ -183,12 +229,12 @@ fn reciprocal_rank(contest: &Contest, weight: f64) -> f64 {
 /// Weights tried, 0 to 1.
 const GRID: usize = 20;
 
-fn choose(contests: &[Contest], seed: u64) -> FusionRecord {
+fn choose(contests: &[Contest], what: &str, seed: u64) -> FusionRecord {
     let n = contests.len();
     if n < ENOUGH {
         return FusionRecord {
             fusion: Fusion::Convex { weight: 0.0, normalizer: NORMALIZER },
-            found_by: format!("only {n} pseudo-queries could be drawn, too few to prove a gain of the dense side"),
+            found_by: format!("only {n} {what} could be drawn, too few to prove a gain of the dense side"),
             queries: n,
             reciprocal_ranks: None,
             gain_interval: None,
@@ -202,8 +248,8 @@ fn choose(contests: &[Contest], seed: u64) -> FusionRecord {
     let taken = (0..=best).find(|step| within_one_error(&columns[best], &columns[*step])).unwrap_or(best);
     let interval = bootstrap_interval(&differences(&columns[taken], &columns[0]), seed);
     let found_by = match taken {
-        0 => format!("the sparse side alone is within one standard error of the best on {n} pseudo-queries"),
-        _ => format!("the smallest weight within one standard error of the best on {n} pseudo-queries"),
+        0 => format!("the sparse side alone is within one standard error of the best on {n} {what}"),
+        _ => format!("the smallest weight within one standard error of the best on {n} {what}"),
     };
     FusionRecord {
         fusion: Fusion::Convex { weight: taken as f64 / GRID as f64, normalizer: NORMALIZER },
@@ -258,13 +304,13 @@ mod tests {
 
     #[test]
     fn a_useless_dense_side_gets_nothing() {
-        let record = choose(&contests(&[(10.5, 0.0); 40]), 1);
+        let record = choose(&contests(&[(10.5, 0.0); 40]), "pseudo-queries", 1);
         assert_eq!(record.fusion, Fusion::Convex { weight: 0.0, normalizer: NORMALIZER });
     }
 
     #[test]
     fn a_dense_side_that_knows_better_gets_weight() {
-        let record = choose(&contests(&[(4.5, 0.95); 40]), 1);
+        let record = choose(&contests(&[(4.5, 0.95); 40]), "pseudo-queries", 1);
         let Fusion::Convex { weight, .. } = record.fusion else { panic!("{record:?}") };
         assert!(weight > 0.3, "{record:?}");
         assert!(record.gain_interval.unwrap()[0] > 0.0);
@@ -272,7 +318,7 @@ mod tests {
 
     #[test]
     fn too_few_pseudo_queries_prove_nothing() {
-        assert_eq!(choose(&contests(&[(0.0, 1.0); 5]), 1).queries, 5);
-        assert_eq!(choose(&[], 1).fusion, without_dense().fusion);
+        assert_eq!(choose(&contests(&[(0.0, 1.0); 5]), "pseudo-queries", 1).queries, 5);
+        assert_eq!(choose(&[], "pseudo-queries", 1).fusion, without_dense().fusion);
     }
 }

@@ -208,7 +208,7 @@ fn go_round(
     let _lock = folder::enter(folder, options.resume, &settings)?;
     let counts = Counts {
         train: questions.train.queries.len(),
-        choosing: steps::choosing(&questions, options),
+        choosing: questions.choosing.queries.len(),
         judging: questions.judging.queries.len(),
         dropped: questions.dropped,
     };

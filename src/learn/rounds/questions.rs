@@ -21,6 +21,8 @@ pub struct Questions {
     pub train: QuerySet,
     /// Those that are held out, both halves.
     pub held_out: QuerySet,
+    /// The half of them that chooses checkpoints and fusion weights.
+    pub choosing: QuerySet,
     /// The half of them that each round is judged by.
     pub judging: QuerySet,
     /// Sets whose relevant passages are no negatives: the held-out one, and a BEIR folder's other splits.
@@ -54,8 +56,8 @@ impl Questions {
         let of = |wanted: Half| {
             part(&held_out, |query| !query.impossible && judged(query) && half(options.seed, &query.id) == wanted)
         };
-        let judging = of(Half::Judging);
-        let (choose, judge) = (of(Half::Choosing).queries.len(), judging.queries.len());
+        let (choosing, judging) = (of(Half::Choosing), of(Half::Judging));
+        let (choose, judge) = (choosing.queries.len(), judging.queries.len());
         let error = if train.qrels.is_empty() {
             Error::bad_input("all its questions are held out, so none is left to learn from")
         } else if choose == 0 || judge == 0 {
@@ -63,7 +65,7 @@ impl Questions {
         } else {
             let mut protected = others(options, &summary)?;
             protected.push(held_out.clone());
-            return Ok(Questions { train, held_out, judging, protected, dropped });
+            return Ok(Questions { train, held_out, choosing, judging, protected, dropped });
         };
         Err(error.in_file(options.data.path()).hint("hold out another set: `--held-out SOURCE`"))
     }

@@ -8,7 +8,7 @@ use crate::compare::{CompareOptions, System, compare};
 use crate::dense::SearchHow;
 use crate::error::{Error, Result};
 use crate::index::{BuildOptions, EncoderChoice, Index, build};
-use crate::learn::held_out::{Half, HeldOut, collect, half};
+use crate::learn::held_out::{HeldOut, collect};
 use crate::learn::towers::TowerOptions;
 use crate::learn::{example_set, teach};
 use crate::mining::{MineOptions, Mix, mine};
@@ -41,13 +41,6 @@ pub(super) struct Circle<'a> {
     sources: Vec<Source>,
     /// Read when the first training needs it.
     held_out: OnceCell<HeldOut>,
-}
-
-/// Questions that choose checkpoints.
-pub(super) fn choosing(questions: &Questions, options: &LoopOptions) -> usize {
-    let choose = |query: &&crate::Query| !query.impossible && half(options.seed, &query.id) == Half::Choosing;
-    let set = &questions.held_out;
-    set.queries.iter().filter(choose).filter(|query| set.qrels.relevant(&query.id).next().is_some()).count()
 }
 
 impl<'a> Circle<'a> {
@@ -174,6 +167,8 @@ impl<'a> Circle<'a> {
                 sources: self.sources.clone(),
                 read: self.options.read.clone(),
                 encoder: Some(model),
+                // Pseudo-queries flatter an encoder that was trained on this very collection.
+                judged: Some(self.questions.choosing.clone()),
                 seed: self.options.seed,
                 ..BuildOptions::default()
             };
