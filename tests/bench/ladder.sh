@@ -58,5 +58,6 @@ for seed in 1 2 3; do
     for name in in-batch random bm25 filtered second; do systems+=,run:$out/runs/$name-$seed.trec; done
     echo "seed $seed"
     "$parallax" compare start --data "$dev" --system "$systems" --baseline "run:$out/runs/in-batch-$seed.trec" \
-        --measure R@5,RR@10 2>>"$out/log" | tee "$out/seed-$seed.txt"
+        --measure R@5,RR@10 --json "$out/seed-$seed.json" 2>>"$out/log" | tee "$out/seed-$seed.txt"
 done
+python3 "$(dirname "$0")/ladder.py" "$out"
