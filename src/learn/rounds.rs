@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Held-out questions are neither mined for nor trained on, and no passage that is right for one becomes a negative.
-//! One half of them ([`half`](super::held_out::half)) chooses checkpoints, the other judges rounds. A round
+//! One half of them ([`half`](super::held_out::half)) chooses checkpoints and the fusion weight of each index
+//! (pseudo-queries flatter an encoder that was trained on the collection), the other judges rounds. A round
 //! becomes the best one when the 95 % interval of its gain in dense RR@10 over the best before lies above 0; the first
 //! round that does not ends the loop.
 //!

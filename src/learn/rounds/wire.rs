@@ -249,7 +249,7 @@ pub(super) fn markdown(report: &LoopReport) -> String {
     }
     let fusions: Vec<String> =
         report.rounds.iter().map(|round| format!("{} in round {}", round.fusion, round.round)).collect();
-    let _ = writeln!(text, "\nHybrid is what each round's index found by itself: {}.", fusions.join(", "));
+    let _ = writeln!(text, "\nHybrid is joined as the choosing questions found best: {}.", fusions.join(", "));
     text += "\nGains are paired over the judging questions, with 95 % bootstrap intervals; * excludes 0.\n\n";
     text += "| round | system | measure | against | gain | interval | p |\n|---|---|---|---|---|---|---|\n";
     for (round, gain) in report.rounds.iter().flat_map(|round| round.gains.iter().map(move |gain| (round, gain))) {
