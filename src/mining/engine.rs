@@ -211,6 +211,10 @@ impl<'a> Engine<'a> {
             let drawn = self.draw(looked, short, &mut random, &mut drawing)?;
             taken.extend(drawn.into_iter().map(|o| (Source::Random, Candidate::random(o), None, true)));
         }
+        if options.mix.parts().len() > 1 {
+            // Training takes as many as it has room for from the front: no source may stand behind another for good.
+            random.shuffle(&mut taken);
+        }
         let outcome = match taken.len() {
             n if n == options.negatives => Outcome::Full,
             _ if options.shortfall == Shortfall::Drop => Outcome::Dropped,
