@@ -3,7 +3,6 @@
 //! A passage judged relevant to a protected question answers it. Mined as a negative for a training question it would
 //! teach the encoder to lose that very passage: the held-out figures would then measure the leak, not the training.
 
-use super::question::places_of;
 use crate::collection::{Ordinal, PassageId, QuerySet};
 use crate::error::Result;
 use crate::search::Searcher;
@@ -15,7 +14,7 @@ pub(super) fn protected(searcher: &Searcher, sets: &[QuerySet]) -> Result<HashSe
         sets.iter().flat_map(|set| set.qrels.iter().flat_map(|(query, _)| set.qrels.relevant(query))).collect();
     let mut places = HashSet::new();
     for id in ids {
-        places.extend(places_of(searcher.index().sparse(), id)?);
+        places.extend(searcher.index().sparse().places_of(id)?);
     }
     Ok(places)
 }

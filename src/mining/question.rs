@@ -68,7 +68,7 @@ pub(super) fn prepare(searcher: &Searcher, query: &Query, qrels: &Qrels, weighti
         missing: 0,
     };
     for (id, _) in judged {
-        let places = places_of(sparse, id)?;
+        let places = sparse.places_of(id)?;
         match best_chunk(sparse, &asked.query.text, weighting, &places, asked.answers.as_ref())? {
             None => asked.missing += 1,
             Some((ordinal, passage)) => {
@@ -78,7 +78,7 @@ pub(super) fn prepare(searcher: &Searcher, query: &Query, qrels: &Qrels, weighti
         }
     }
     for (id, _) in qrels.get(&query.id).into_iter().flatten().filter(|(_, grade)| **grade <= 0) {
-        asked.not_relevant.extend(places_of(sparse, id)?);
+        asked.not_relevant.extend(sparse.places_of(id)?);
     }
     match asked.positives.is_empty() {
         true => Ok(Prepared::Left(Outcome::PositiveMissing)),
@@ -115,22 +115,6 @@ pub(super) fn example_passage(passage: Passage) -> ExamplePassage {
 fn known_answers(query: &Query) -> Option<Answers> {
     let answers = Answers::of(&query.answers);
     (!answers.is_empty()).then_some(answers)
-}
-
-/// Where a judged passage stands in the index: itself, or its chunks, which follow each other. Empty when absent.
-pub(super) fn places_of(sparse: &SparseIndex, id: &PassageId) -> Result<Vec<Ordinal>> {
-    if let Some(ordinal) = sparse.ordinal_of(id)? {
-        return Ok(vec![ordinal]);
-    }
-    let Some(first) = sparse.ordinal_of(&PassageId::from(format!("{id}#0")))? else { return Ok(Vec::new()) };
-    let mut places = Vec::new();
-    for ordinal in (first.0..sparse.len() as u32).map(Ordinal) {
-        if sparse.judged_id(ordinal)? != *id {
-            break;
-        }
-        places.push(ordinal);
-    }
-    Ok(places)
 }
 
 /// Of a document's chunks, the one that stands for it: the best by shared words among those that hold an answer, or

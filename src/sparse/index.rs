@@ -149,6 +149,25 @@ impl SparseIndex {
         Ok(None)
     }
 
+    /// Where a judged passage stands: the passage itself, or all chunks of the document with that id, which follow each
+    /// other. Empty where the index holds neither.
+    ///
+    /// The reverse of [`SparseIndex::judged_id`], for every id that judgments use.
+    pub fn places_of(&self, id: &PassageId) -> Result<Vec<Ordinal>> {
+        if let Some(ordinal) = self.ordinal_of(id)? {
+            return Ok(vec![ordinal]);
+        }
+        let Some(first) = self.ordinal_of(&PassageId::from(format!("{id}#0")))? else { return Ok(Vec::new()) };
+        let mut places = Vec::new();
+        for ordinal in (first.0..self.len() as u32).map(Ordinal) {
+            if self.judged_id(ordinal)? != *id {
+                break;
+            }
+            places.push(ordinal);
+        }
+        Ok(places)
+    }
+
     /// Reads every file whole and compares it with its checksum; what [`SparseIndex::open`] leaves out.
     pub fn verify(&self) -> Result<()> {
         self.norms.verify()?;
