@@ -1,21 +1,24 @@
 //! `mine-negatives`: hard negatives for training, without the answers among them.
 
+mod outputs;
+mod protect;
 mod screen;
 
 use super::args::{Global, Joining, Reading};
 use super::ui::{Ui, bold, dim, duration, thousands};
 use clap::{ArgAction, ValueEnum};
+use outputs::AuditFiles;
 use parallax::collection::read::{self, QuerySetSummary, Source as File};
 use parallax::collection::write::{ExampleFormat, ExampleWriter};
 use parallax::dense::SearchHow;
 use parallax::eval::answers::Matching;
 use parallax::mining::audit;
 use parallax::mining::{
-    Filters, MineOptions, Mix, PRESETS, PairKind, PairOptions, RelativeMargin, Rescore, Sampling, Shortfall, mine,
-    mine_pairs,
+    Filters, MineOptions, MineReport, Mix, Outcome, PRESETS, PairKind, PairOptions, RelativeMargin, Rescore, Sampling,
+    Shortfall, mine, mine_pairs,
 };
 use parallax::{Error, Index, Mode, QuerySet, Result, Searcher, TrainingExample, Weighting, encoder};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -101,7 +104,7 @@ pub(crate) struct Args {
     /// Twins of a positive to drop: from this shingle similarity on, exact ones only, or keep [default: 0.5].
     #[arg(long, value_name = "F|exact|keep", value_parser = duplicates, help_heading = "Filters")]
     duplicates: Option<Duplicates>,
-    /// Data sets whose right passages are never taken; the other splits of a BEIR folder by default.
+    /// Data sets whose right passages, and twins of those, are never taken; the other splits of a BEIR folder by default.
     #[arg(long, value_name = "SOURCE", num_args = 1.., help_heading = "Filters")]
     protect: Vec<PathBuf>,
     /// Protect nothing.
@@ -128,6 +131,9 @@ pub(crate) struct Args {
     /// Rows of that sheet.
     #[arg(long, value_name = "N", default_value_t = 50, requires = "audit", help_heading = "Output")]
     sheet: usize,
+    /// Replace files that exist.
+    #[arg(long, help_heading = "Output")]
+    force: bool,
     #[command(flatten)]
     joining: Joining,
     #[command(flatten)]
@@ -198,6 +204,7 @@ fn duplicates(text: &str) -> std::result::Result<Duplicates, String> {
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let started = Instant::now();
     let index = global.open_index(&args.index)?;
+    outputs::check(args, index.folder())?;
     let options = options(args, &index)?;
     options.check()?;
     if let (true, Some(fusion)) = (options.mix.needs_dense(), index.dense().is_none().then_some(&args.index)) {
@@ -209,10 +216,11 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         .hint(format!("or build it with an encoder: `parallax build-index SOURCE --name {fusion} --force`")));
     }
     let input = input(args, ui)?;
-    let protected = protected(args, &input)?;
+    let protected = protect::protected(args, &input, ui)?;
     let mode = if options.mix.needs_dense() { Mode::Hybrid } else { Mode::Sparse };
     let searcher = Searcher::new(index, mode)?;
     let mut writer = ExampleWriter::create(&args.output, args.format, options.negatives)?;
+    let audit_files = AuditFiles::create(args)?;
     let progress = ui.progress();
     let mut take = |example: TrainingExample| writer.write(&example);
     let report = match (&input, args.pseudo) {
@@ -223,15 +231,17 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         (Input::Questions(set, _), _) => mine(&searcher, set, &protected, &options, &progress, &mut take)?,
         _ => return Err(Error::bug("neither questions nor pairs were asked for")),
     };
+    ui.data(&screen::screen(args, &options, &report))?;
+    if report.examples == 0 {
+        return Err(without_example(&report));
+    }
     let written = writer.finish()?;
+    if let (Some(files), Some(found)) = (audit_files, &report.audit) {
+        files.finish(&audit::json(&report, found, ui.command()), &audit::sheet(found))?;
+    }
     for loss in &written.losses {
         ui.warn(loss);
     }
-    if let (Some(path), Some(found)) = (&args.audit, &report.audit) {
-        save(path, &audit::json(&report, found, ui.command()))?;
-        save(&sheet_path(path), &audit::sheet(found))?;
-    }
-    ui.data(&screen::screen(args, &options, &report, &written))?;
     ui.note(&format!(
         "{} {}   {} examples   {} negatives   in {}",
         bold("wrote"),
@@ -240,19 +250,32 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         thousands(written.negatives),
         duration(started.elapsed())
     ));
+    if let (Some(path), Some(found)) = (&args.audit, &report.audit) {
+        let sheet = outputs::sheet_path(path);
+        ui.note(&format!(
+            "{} {}   {} rows to judge by hand in {}",
+            bold("audit"),
+            path.display(),
+            found.sheet.len(),
+            sheet.display()
+        ));
+    }
     ui.note(&dim(&format!("next: parallax train --examples {} --model builtin -o MODEL", args.output.display())));
     Ok(())
 }
 
-fn save(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|e| Error::io(path, "write", e))
-}
-
-/// The sheet's file: beside the audit, ending in `.tsv`.
-fn sheet_path(audit: &Path) -> PathBuf {
-    match audit.extension().is_some_and(|ending| ending == "tsv") {
-        true => audit.with_extension("sheet.tsv"),
-        false => audit.with_extension("tsv"),
+/// Why nothing is written where no question got an example; the table above says the rest.
+fn without_example(report: &MineReport) -> Error {
+    let outcomes = Outcome::ALL.into_iter().filter(|outcome| report.outcome(*outcome) > 0);
+    let counts: Vec<String> =
+        outcomes.map(|outcome| format!("{} {}", thousands(report.outcome(outcome)), outcome.meaning())).collect();
+    let error = Error::bad_input(match counts.is_empty() {
+        true => "nothing asks: the passages have neither titles nor two sentences".into(),
+        false => format!("no question got an example: {}", counts.join(", ")),
+    });
+    match report.outcome(Outcome::Dropped) {
+        0 => error,
+        _ => error.hint("let questions keep fewer, `--shortfall fewer`, or fill them up, `--shortfall random`"),
     }
 }
 
@@ -336,45 +359,6 @@ fn input(args: &Args, ui: &Ui) -> Result<Input> {
     Ok(Input::Questions(set, summary))
 }
 
-/// The sets whose right passages are kept out: those named (every split of a folder), or a BEIR folder's other splits.
-fn protected(args: &Args, input: &Input) -> Result<Vec<QuerySet>> {
-    if args.no_protect {
-        return Ok(Vec::new());
-    }
-    if args.protect.is_empty() {
-        return match (input, &args.data) {
-            (Input::Questions(_, summary), Some(path)) if summary.split.is_some() => {
-                // What is trained on needs no shelter from another held-out split.
-                let held_out = summary.other_splits.iter().filter(|split| *split != "train");
-                held_out.map(|split| judged(args, path, Some(split)).map(|(set, _)| set)).collect()
-            }
-            _ => Ok(Vec::new()),
-        };
-    }
-    let mut sets = Vec::new();
-    for path in &args.protect {
-        let (set, summary) = judged(args, path, None)?;
-        let own = args.data.as_ref() == Some(path);
-        // The split that is mined from is in need of negatives, not of shelter.
-        let mined = |split: &str| own && split == args.split;
-        if !summary.split.as_deref().is_some_and(mined) {
-            sets.push(set);
-        }
-        for split in summary.other_splits.iter().filter(|split| !mined(split)) {
-            sets.push(judged(args, path, Some(split))?.0);
-        }
-    }
-    Ok(sets)
-}
-
-fn judged(args: &Args, path: &Path, split: Option<&str>) -> Result<(QuerySet, QuerySetSummary)> {
-    let read = read::query_set(&File::new(path), &args.reading.options(split))?;
-    if read.0.qrels.is_empty() {
-        return Err(Error::bad_input("has no judgment, so nothing says which passages to protect").in_file(path));
-    }
-    Ok(read)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,8 +372,6 @@ mod tests {
         assert!(
             matches!(pairs("all"), Ok(Pairs(None))) && matches!(pairs("7"), Ok(Pairs(Some(7)))) && pairs("0").is_err()
         );
-        assert_eq!(sheet_path("a/audit.json".as_ref()), PathBuf::from("a/audit.tsv"));
-        assert_eq!(sheet_path("audit.tsv".as_ref()), PathBuf::from("audit.sheet.tsv"));
         assert!((parallax::mining::NEAR_DUPLICATE - 0.5).abs() < 1e-9, "the help says so");
         let own = MineOptions::default();
         assert_eq!((own.negatives, own.depth, own.sampling), (3, 100, Sampling::Top), "the help says so");

@@ -35,6 +35,7 @@ mod output;
 pub use super::examples::ExampleFormat;
 pub use convert::{ConvertSummary, Target, convert};
 pub use examples::{ExampleWriter, WrittenExamples};
+pub use output::Output;
 
 use super::run::{Run, trec_order};
 use crate::error::{Error, ErrorKind, Result};

@@ -11,6 +11,7 @@ use super::candidates::{Candidate, Offer, offers};
 use super::features::Cache;
 use super::filter::{self, Filter, Signs};
 use super::options::{MineOptions, Shortfall};
+use super::protect::Shelter;
 use super::question::{Asked, example_passage};
 use super::report::Outcome;
 use super::rescore::{Teacher, Yardstick};
@@ -25,13 +26,13 @@ use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Mines block after block.
 pub(super) struct Engine<'a> {
     searcher: &'a Searcher,
     options: &'a MineOptions,
-    protected: &'a HashSet<Ordinal>,
+    shelter: &'a Shelter,
     /// The relative margin of each source of the mix.
     pub(super) margins: Vec<Option<f64>>,
     cache: Cache<'a>,
@@ -76,14 +77,14 @@ pub(super) struct Chosen {
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(searcher: &'a Searcher, options: &'a MineOptions, protected: &'a HashSet<Ordinal>) -> Self {
+    pub(super) fn new(searcher: &'a Searcher, options: &'a MineOptions, shelter: &'a Shelter) -> Self {
         let sparse = searcher.index().sparse();
         Engine {
             searcher,
             options,
-            protected,
+            shelter,
             margins: vec![None; options.mix.parts().len()],
-            cache: Cache::new(sparse),
+            cache: Cache::new(sparse, shelter),
             teacher: options.rescore.as_ref().map(|rescore| Teacher::new(rescore, sparse)),
         }
     }
@@ -105,7 +106,7 @@ impl<'a> Engine<'a> {
             .into_par_iter()
             .map(|((asked, yardstick), row)| this.search(asked, yardstick, row.as_deref()))
             .collect::<Result<_>>()?;
-        let reads = filter::reads_texts(&self.options.filters);
+        let reads = filter::reads_texts(&self.options.filters, self.shelter);
         if reads || everything {
             let open = |looked: &Looked| -> Vec<Ordinal> {
                 let all = looked.candidates();
@@ -144,7 +145,7 @@ impl<'a> Engine<'a> {
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
                 let filters = &self.options.filters;
-                filter::by_place(candidate, &asked, offer.positive, self.margins[part], filters, self.protected)
+                filter::by_place(candidate, &asked, offer.positive, self.margins[part], filters, self.shelter)
             };
             offer.candidates.iter().map(judge).collect()
         };
@@ -268,10 +269,10 @@ impl<'a> Engine<'a> {
     /// Everything the filters say of a passage that no search offered.
     fn judge(&self, looked: &Looked, candidate: &Candidate) -> Result<(Option<Filter>, Option<Signs>)> {
         let (asked, filters) = (&looked.asked, &self.options.filters);
-        let mut filtered = filter::by_place(candidate, asked, None, None, filters, self.protected);
+        let mut filtered = filter::by_place(candidate, asked, None, None, filters, self.shelter);
         let mut signs = None;
         let audited = self.options.audit.is_some();
-        if wanted(filtered, audited) && (audited || filter::reads_texts(filters)) {
+        if wanted(filtered, audited) && (audited || filter::reads_texts(filters, self.shelter)) {
             let features = self.cache.of(candidate.ordinal)?;
             filtered = filtered.or_else(|| filter::by_text(&features, asked, filters));
             signs = audited.then(|| Signs::of(&features, asked));

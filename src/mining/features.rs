@@ -1,5 +1,6 @@
 //! What filters look at in a passage, computed once and kept for the queries that follow.
 
+use super::protect::Shelter;
 use crate::collection::{Ordinal, Passage};
 use crate::error::Result;
 use crate::eval::answers::Tokens;
@@ -24,6 +25,8 @@ pub(super) struct Features {
     pub(super) words: Option<u64>,
     /// Equal for equal titles; `None` for an empty one.
     pub(super) title: Option<u64>,
+    /// A twin of what answers a protected question.
+    pub(super) sheltered: bool,
 }
 
 impl Features {
@@ -33,6 +36,7 @@ impl Features {
             signature: Signature::of(&passage.text),
             words: word_hash(&passage.text),
             title: word_hash(&passage.title),
+            sheltered: false,
         }
     }
 }
@@ -50,12 +54,19 @@ fn word_hash(text: &str) -> Option<u64> {
 /// Features of the passages that recent queries met.
 pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
+    shelter: &'a Shelter,
     kept: HashMap<Ordinal, Arc<Features>>,
 }
 
 impl<'a> Cache<'a> {
-    pub(super) fn new(sparse: &'a SparseIndex) -> Self {
-        Cache { sparse, kept: HashMap::new() }
+    pub(super) fn new(sparse: &'a SparseIndex, shelter: &'a Shelter) -> Self {
+        Cache { sparse, shelter, kept: HashMap::new() }
+    }
+
+    fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
+        let mut features = Features::of(&self.sparse.passage(ordinal)?);
+        features.sheltered = self.shelter.repeats(&features);
+        Ok(Arc::new(features))
     }
 
     /// Makes sure of some passages, all cores at work.
@@ -67,11 +78,9 @@ impl<'a> Cache<'a> {
             self.kept.clear();
         }
         wanted.retain(|ordinal| !self.kept.contains_key(ordinal));
-        let sparse = self.sparse;
-        let loaded: Vec<(Ordinal, Arc<Features>)> = wanted
-            .par_iter()
-            .map(|ordinal| Ok((*ordinal, Arc::new(Features::of(&sparse.passage(*ordinal)?)))))
-            .collect::<Result<_>>()?;
+        let this = &*self;
+        let loaded: Vec<(Ordinal, Arc<Features>)> =
+            wanted.par_iter().map(|ordinal| Ok((*ordinal, this.look(*ordinal)?))).collect::<Result<_>>()?;
         self.kept.extend(loaded);
         Ok(())
     }
@@ -80,7 +89,7 @@ impl<'a> Cache<'a> {
     pub(super) fn of(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
         match self.kept.get(&ordinal) {
             Some(features) => Ok(Arc::clone(features)),
-            None => Ok(Arc::new(Features::of(&self.sparse.passage(ordinal)?))),
+            None => self.look(ordinal),
         }
     }
 }

@@ -5,10 +5,9 @@
 use super::candidates::Candidate;
 use super::features::Features;
 use super::options::Filters;
+use super::protect::Shelter;
 use super::question::Asked;
-use crate::collection::Ordinal;
 use crate::eval::answers::Matching;
-use std::collections::HashSet;
 
 /// Why a candidate is not taken as a negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +24,8 @@ pub enum Filter {
     Score,
     /// It scores too near the positive, or above it.
     Margin,
+    /// It is a twin of a passage that is judged to answer a protected question.
+    ProtectedTwin,
     /// It has a positive's title.
     SameTitle,
     /// It has a positive's very words.
@@ -41,13 +42,14 @@ pub enum Filter {
 
 impl Filter {
     /// All filters in the order they are asked.
-    pub const ALL: [Filter; 12] = [
+    pub const ALL: [Filter; 13] = [
         Filter::Positive,
         Filter::SameDocument,
         Filter::Protected,
         Filter::Rank,
         Filter::Score,
         Filter::Margin,
+        Filter::ProtectedTwin,
         Filter::SameTitle,
         Filter::ExactDuplicate,
         Filter::NearDuplicate,
@@ -65,6 +67,7 @@ impl Filter {
             Filter::Rank => "rank-window",
             Filter::Score => "score",
             Filter::Margin => "margin",
+            Filter::ProtectedTwin => "protected-twin",
             Filter::SameTitle => "same-title",
             Filter::ExactDuplicate => "exact-duplicate",
             Filter::NearDuplicate => "near-duplicate",
@@ -83,6 +86,7 @@ impl Filter {
             Filter::Rank => "outside the rank window",
             Filter::Score => "below the score floor or above the ceiling",
             Filter::Margin => "scores too near the positive, or above it",
+            Filter::ProtectedTwin => "repeats what answers a protected question",
             Filter::SameTitle => "has a positive's title",
             Filter::ExactDuplicate => "a positive's very words",
             Filter::NearDuplicate => "nearly a positive's words",
@@ -100,7 +104,7 @@ pub(super) fn by_place(
     positive: Option<f64>,
     relative: Option<f64>,
     filters: &Filters,
-    protected: &HashSet<Ordinal>,
+    shelter: &Shelter,
 ) -> Option<Filter> {
     if asked.ordinals.contains(&candidate.ordinal) {
         return Some(Filter::Positive);
@@ -108,7 +112,7 @@ pub(super) fn by_place(
     if filters.same_document && asked.same_document.contains(&candidate.ordinal) {
         return Some(Filter::SameDocument);
     }
-    if protected.contains(&candidate.ordinal) {
+    if shelter.holds(candidate.ordinal) {
         return Some(Filter::Protected);
     }
     if let (Some(rank), Some((first, last))) = (candidate.rank, filters.range)
@@ -131,6 +135,9 @@ pub(super) fn by_text(features: &Features, asked: &Asked, filters: &Filters) -> 
     let same = |mine: Option<u64>, theirs: fn(&Features) -> Option<u64>| {
         mine.is_some() && asked.features.iter().any(|positive| theirs(positive) == mine)
     };
+    if features.sheltered {
+        return Some(Filter::ProtectedTwin);
+    }
     if filters.same_title && same(features.title, |positive| positive.title) {
         return Some(Filter::SameTitle);
     }
@@ -145,8 +152,12 @@ pub(super) fn by_text(features: &Features, asked: &Asked, filters: &Filters) -> 
 }
 
 /// Whether any text filter could object at all.
-pub(super) fn reads_texts(filters: &Filters) -> bool {
-    filters.same_title || filters.exact_duplicate || filters.near_duplicate.is_some() || filters.answers.is_some()
+pub(super) fn reads_texts(filters: &Filters, shelter: &Shelter) -> bool {
+    !shelter.is_empty()
+        || filters.same_title
+        || filters.exact_duplicate
+        || filters.near_duplicate.is_some()
+        || filters.answers.is_some()
 }
 
 /// Estimated Jaccard similarity with the most similar positive.

@@ -3,7 +3,8 @@
 //! A published margin (95 % of the positive) rejects nearly everything in a small collection and little in a large one, so
 //! `auto` looks. On a sample of the queries every candidate has a gap `g = (s⁺ − s⁻) / |s⁺|` to the lowest positive, and
 //! signs that it is right (it holds an answer, or is a twin of the positive). Such signs also come by chance: their share
-//! in the deepest quarter of the ranks is the *far* share. Margins `m` = 0, .01, … .5 are tried; a margin is risky while
+//! in the deepest quarter of each query's ranks is the *far* share (lists of fewer than 8 have no far end; where fewer than
+//! 50 candidates in all are far away, chance cannot be told from rightness and the margin is 0). Margins `m` = 0, .01, … .5 are tried; a margin is risky while
 //! among candidates at its edge, `m ≤ g < m + .05`, the flagged share exceeds the far share by more than .05: one in
 //! twenty of what it would let in is right after all. The margin is the smallest that no risky one lies above. (Flagged
 //! candidates are dropped by their own filters; here they stand for the right passages that no filter recognises.) It
@@ -24,9 +25,12 @@ use crate::error::Result;
 pub const SAMPLE: usize = 1_000;
 /// Flagged share above the far share that is let pass at the edge.
 const EXCESS: f64 = 0.05;
-/// Width of the edge, in hundredths, and the candidates it needs to say anything.
+/// Width of the edge, in hundredths.
 const EDGE: usize = 5;
-const EDGE_ENOUGH: u64 = 50;
+/// Candidates that a share needs to say anything.
+const TELLING: u64 = 50;
+/// Candidates of the shortest list that has a far end.
+const SHORTEST: usize = 8;
 /// Share of the queries that must keep enough candidates.
 const ENOUGH: f64 = 0.9;
 /// Margins tried: this many hundredths.
@@ -45,7 +49,7 @@ pub struct Fitted {
     pub before: f64,
     /// Flagged share of the first candidates that keep the margin.
     pub after: f64,
-    /// Flagged share of the deepest quarter of the ranks.
+    /// Flagged share of the deepest quarter of the ranks; 0 where no list is long enough to have one.
     pub far: f64,
     /// Share of the queries that keep enough candidates.
     pub enough: f64,
@@ -66,7 +70,7 @@ pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Asked>, options: &MineOpt
     while sample.peek().is_some() {
         for looked in engine.look(sample.by_ref().take(super::BLOCK).collect(), true)? {
             for (part, seen) in seen.iter_mut().enumerate() {
-                seen.extend(gaps(&looked, part, options.reach()));
+                seen.extend(gaps(&looked, part));
             }
         }
     }
@@ -74,16 +78,23 @@ pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Asked>, options: &MineOpt
     Ok(ranked.map(|((source, _), seen)| choose(*source, &seen, options.negatives)).collect())
 }
 
-fn gaps(looked: &Looked, part: usize, reach: usize) -> Option<Vec<Seen>> {
+fn gaps(looked: &Looked, part: usize) -> Option<Vec<Seen>> {
     let offer = looked.offers.get(part)?;
     let positive = offer.positive.filter(|positive| *positive != 0.0)?;
+    let far = far_from(&offer.candidates.iter().filter_map(|candidate| candidate.rank).collect::<Vec<_>>());
     let candidates = offer.candidates.iter().zip(&looked.verdicts[part]).zip(looked.signs.get(part)?);
     let others = candidates.filter(|((_, verdict), _)| **verdict != Some(Filter::Positive));
     let seen = others.filter_map(|((candidate, _), signs)| {
         let gap = (positive - candidate.score?) / positive.abs();
-        Some(Seen { gap, flagged: signs.any(), far: candidate.rank? > reach - reach / 4 })
+        Some(Seen { gap, flagged: signs.any(), far: far.is_some_and(|far| candidate.rank >= Some(far)) })
     });
     Some(seen.collect())
+}
+
+/// The first rank of the deepest quarter of a list's ranks; a short list has none.
+fn far_from(ranks: &[usize]) -> Option<usize> {
+    let last = *ranks.last()?;
+    (ranks.len() >= SHORTEST).then_some(last - last / 4 + 1)
 }
 
 fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
@@ -100,7 +111,7 @@ fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
         let kept = able.iter().filter(|query| keeps(query, margin)).count();
         if able.is_empty() { 0.0 } else { kept as f64 / able.len() as f64 }
     };
-    let far = flagged(&mut queries.iter().flatten().filter(|seen| seen.far)).value();
+    let far = flagged(&mut queries.iter().flatten().filter(|seen| seen.far));
     let first = |query: &'_ [Seen], margin: f64| -> Vec<usize> {
         (0..query.len()).filter(|i| query[*i].gap >= margin).take(wanted.max(1)).collect()
     };
@@ -110,13 +121,13 @@ fn choose(source: Source, queries: &[Vec<Seen>], wanted: usize) -> Fitted {
     let risky = |step: usize| {
         let edge = step as f64 / 100.0..(step + EDGE) as f64 / 100.0;
         let share = flagged(&mut queries.iter().flatten().filter(|seen| edge.contains(&seen.gap)));
-        share.of >= EDGE_ENOUGH && share.value() > far + EXCESS
+        far.of >= TELLING && share.of >= TELLING && share.value() > far.value() + EXCESS
     };
     let wished = (0..=GRID).rev().find(|step| risky(*step)).map_or(0, |step| (step + 1).min(GRID));
     let step = (0..=wished).rev().find(|step| *step == 0 || enough(*step as f64 / 100.0) >= ENOUGH).unwrap_or(0);
     let margin = step as f64 / 100.0;
     let (before, after) = (after(0.0), after(margin));
-    Fitted { source, margin, queries: queries.len(), before, after, far, enough: enough(margin) }
+    Fitted { source, margin, queries: queries.len(), before, after, far: far.value(), enough: enough(margin) }
 }
 
 #[cfg(test)]
@@ -139,6 +150,19 @@ mod tests {
         assert_eq!((fitted.margin, fitted.before, fitted.enough), (0.2, 1.0, 1.0), "{fitted:?}");
         assert!((fitted.after - 0.05).abs() < 0.01 && (fitted.far - 0.05).abs() < 1e-9, "{fitted:?}");
         assert_eq!(choose(Source::Sparse, &queries(0.0, 5), 3).margin, 0.0);
+    }
+
+    #[test]
+    fn short_lists_have_no_far_end() {
+        assert_eq!(far_from(&(1..=100).collect::<Vec<_>>()), Some(76));
+        // Ranks of one side, with those left out that the other side found, too.
+        assert_eq!(far_from(&[3, 9, 12, 20, 31, 33, 37, 40]), Some(31));
+        assert_eq!((far_from(&[1, 2, 3, 4, 5, 6, 7]), far_from(&[])), (None, None));
+        // Every fifth sign is chance, and no list is long enough to show it: nothing may be fitted to it.
+        let mut short = queries(0.0, 5);
+        short.iter_mut().flatten().for_each(|seen| seen.far = false);
+        let fitted = choose(Source::Sparse, &short, 3);
+        assert_eq!((fitted.margin, fitted.far), (0.0, 0.0), "{fitted:?}");
     }
 
     #[test]

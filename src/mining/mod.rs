@@ -9,7 +9,8 @@
 //!
 //! ```text
 //! positive → same document → protected → rank window → score → margin        places and scores
-//!          → same title → exact duplicate → near duplicate → holds an answer  texts
+//!          → protected twin → same title → exact duplicate → near duplicate
+//!          → holds an answer                                                 texts
 //!          → ambiguous, relabelled                                           a second encoder
 //! ```
 //!
@@ -55,12 +56,17 @@ mod sample;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use filter::Filter;
-pub use options::{Filters, MineOptions, NEAR_DUPLICATE, PRESETS, RelativeMargin, Rescore, Sampling, Shortfall};
+pub use options::{
+    DEEPEST, Filters, MOST_NEGATIVES, MineOptions, NEAR_DUPLICATE, PRESETS, RelativeMargin, Rescore, Sampling,
+    Shortfall,
+};
 pub use pairs::{PairKind, PairOptions, mine_pairs};
 pub use report::{Mean, MineReport, Outcome, SourceReport};
 pub use source::{Mix, Source};
+pub(crate) use wire::counts;
 
 use crate::collection::QuerySet;
 use crate::collection::examples::TrainingExample;
@@ -83,7 +89,9 @@ pub type Take<'a> = &'a mut dyn FnMut(TrainingExample) -> Result<()>;
 
 /// Mines negatives for every judged query of a set, and hands the examples out in the queries' order.
 ///
-/// Passages that are relevant to a query of a `protected_sets` set are never taken. Fails when a source needs the dense
+/// Passages that answer a query of a `protected_sets` set are never taken: those that are judged relevant to it, their
+/// twins, and those among its five best by shared words that hold its answer. A passage that is relevant to a mined query
+/// and to a protected one stays the former's positive. Fails when a source needs the dense
 /// side and the searcher was opened without an encoder, when no query of the set has a positive in the index, and when
 /// `take` does.
 pub fn mine(
@@ -94,9 +102,10 @@ pub fn mine(
     progress: &dyn Progress,
     take: Take<'_>,
 ) -> Result<MineReport> {
-    let keep_out = protected(searcher, protected_sets)?;
-    let engine = Engine::new(searcher, options, &keep_out);
-    let mut session = Session::new(engine, options, searcher, keep_out.len())?;
+    options.check()?;
+    let shelter = protected(searcher, protected_sets, options)?;
+    let engine = Engine::new(searcher, options, &shelter);
+    let mut session = Session::new(engine, options, searcher, shelter.len())?;
     let prepared = |query| prepare(searcher, query, &set.qrels, &options.weighting);
     if session.wants_margins() {
         let key = |query: &&crate::Query| Random::of(options.seed, query.id.as_str()).next_u64();
@@ -142,7 +151,6 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(engine: Engine<'a>, options: &'a MineOptions, searcher: &'a Searcher, protected: usize) -> Result<Self> {
-        options.check()?;
         let index = searcher.index();
         if options.mix.needs_dense() && index.dense().is_none() {
             let message =

@@ -10,14 +10,19 @@ use crate::sparse::Weighting;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// Negatives a query, at most.
+pub const MOST_NEGATIVES: usize = 10_000;
+/// The deepest raw rank that can be asked for.
+pub const DEEPEST: usize = 1_000_000;
+
 /// What to mine and how.
 #[derive(Clone)]
 pub struct MineOptions {
     /// Where negatives come from, with the share of each source.
     pub mix: Mix,
-    /// Negatives a query; 0 gives pairs of query and positive.
+    /// Negatives a query, up to [`MOST_NEGATIVES`]; 0 gives pairs of query and positive.
     pub negatives: usize,
-    /// Passages a side offers to the filters; raised to the end of a rank window that reaches deeper.
+    /// Passages a side offers to the filters, 1 to [`DEEPEST`]; raised to the end of a rank window that reaches deeper.
     pub depth: usize,
     /// Scores of the sparse side.
     pub weighting: Weighting,
@@ -276,6 +281,14 @@ impl MineOptions {
         if self.depth == 0 {
             return Err(Error::usage("the depth is 0, so nothing could be offered"));
         }
+        if self.negatives > MOST_NEGATIVES {
+            let message = format!("{} negatives a question are more than can be mined", self.negatives);
+            return Err(Error::usage(message).hint(format!("ask for {MOST_NEGATIVES} at most; training takes a few")));
+        }
+        if self.reach() > DEEPEST {
+            let message = format!("rank {} is deeper than lists are searched", self.reach());
+            return Err(Error::usage(message).hint(format!("depth and range end at {DEEPEST} at most")));
+        }
         if let Some((first, last)) = filters.range
             && (first == 0 || first > last)
         {
@@ -294,6 +307,9 @@ impl MineOptions {
         let numbers = [filters.min_score, filters.max_score, filters.margin, relative, filters.near_duplicate];
         if numbers.iter().flatten().any(|number| !number.is_finite()) {
             return Err(Error::usage("a threshold is not a finite number"));
+        }
+        if filters.near_duplicate.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return Err(Error::usage("a similarity lies between 0 and 1"));
         }
         if let Some(rescore) = &self.rescore {
             if !rescore.drop.is_finite() || rescore.positive.is_some_and(|share| !share.is_finite()) {
@@ -325,6 +341,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_no_machine_can_serve_are_refused() {
+        let said = |options: MineOptions| options.check().unwrap_err().to_string();
+        let own = MineOptions::default;
+        assert!(said(MineOptions { negatives: 4_000_000_000, ..own() }).contains("4000000000 negatives"));
+        assert!(said(MineOptions { depth: usize::MAX, ..own() }).contains("deeper than lists are searched"));
+        let filters = Filters { range: Some((1, usize::MAX)), ..Filters::default() };
+        assert!(said(MineOptions { filters, ..own() }).contains("deeper than lists are searched"));
+        MineOptions { negatives: MOST_NEGATIVES, depth: DEEPEST, ..own() }.check().unwrap();
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         let refused = |filters: Filters| MineOptions { filters, ..MineOptions::default() }.check().is_err();
         assert!(refused(Filters { range: Some((0, 10)), ..Filters::NONE }));
@@ -332,6 +359,7 @@ mod tests {
         assert!(refused(Filters { min_score: Some(2.0), max_score: Some(1.0), ..Filters::NONE }));
         assert!(refused(Filters { margin: Some(f64::NAN), ..Filters::NONE }));
         assert!(!refused(Filters { range: Some((10, 10)), ..Filters::NONE }));
+        assert!(refused(Filters { near_duplicate: Some(1.5), ..Filters::NONE }));
         assert!("nan".parse::<RelativeMargin>().is_err());
         assert_eq!(".05".parse::<RelativeMargin>().unwrap(), RelativeMargin::Fixed(0.05));
     }

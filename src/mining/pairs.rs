@@ -70,9 +70,10 @@ pub fn mine_pairs(
 ) -> Result<MineReport> {
     let mut options = options.clone();
     options.filters.same_title = true;
-    let keep_out = protected(searcher, protected_sets)?;
-    let engine = Engine::new(searcher, &options, &keep_out);
-    let mut session = Session::new(engine, &options, searcher, keep_out.len())?;
+    options.check()?;
+    let shelter = protected(searcher, protected_sets, &options)?;
+    let engine = Engine::new(searcher, &options, &shelter);
+    let mut session = Session::new(engine, &options, searcher, shelter.len())?;
     let order = order(searcher.index().len(), pairs, options.seed);
     progress.begin(Stage::Searching, pairs.pairs.map(|n| n as u64));
     if session.wants_margins() {

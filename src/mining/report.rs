@@ -138,7 +138,7 @@ pub struct MineReport {
     pub negatives: u64,
     /// Judged-relevant passages that the index does not hold, of queries that got an example all the same.
     pub missing_positives: u64,
-    /// Passages of the index that answer a protected question.
+    /// Passages of the index that answer a protected question, their twins left out.
     pub protected: usize,
     /// One a source, in the mix's order; random passages that filled a shortfall come last.
     pub sources: Vec<SourceReport>,

@@ -14,6 +14,8 @@ use crate::{Qrels, Silent};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod shelter;
+
 struct Lab {
     _folder: tempfile::TempDir,
     searcher: Searcher,

@@ -203,6 +203,23 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
+    fn a_judged_id_stands_for_all_chunks_of_its_document() {
+        let mut passages = many(8);
+        for (i, chunk) in passages[2..5].iter_mut().enumerate() {
+            chunk.id = format!("whole#{i}").into();
+            chunk.parent = Some(Parent { id: "whole".into(), span: (i, i + 1) });
+        }
+        passages[6].id = "lone#0".into();
+        // The document goes on in the next part.
+        let (_folder, index) = index(&passages, &[4, 8]);
+        let places = |id: &str| index.places_of(&id.into()).unwrap().iter().map(|o| o.0).collect::<Vec<_>>();
+        assert_eq!(places("whole"), [2, 3, 4]);
+        assert_eq!((places("whole#1"), places("p7")), (vec![3], vec![7]));
+        assert!(places("lone").is_empty(), "named like a chunk, and none");
+        assert!(places("absent").is_empty());
+    }
+
+    #[test]
     fn ids_and_passages_are_found_both_ways() {
         let mut passages = many(50);
         passages[7].parent = Some(Parent { id: "whole".into(), span: (3, 9) });

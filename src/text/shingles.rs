@@ -56,6 +56,11 @@ impl Signature {
         Some(Signature(Box::new(minima)))
     }
 
+    /// The minima, one a hash function.
+    pub(crate) fn minima(&self) -> &[u32; HASHES] {
+        &self.0
+    }
+
     /// One key a band; texts that share a key are candidates.
     pub fn bands(&self) -> impl Iterator<Item = u64> {
         self.0.chunks(BAND).map(|minima| minima.iter().fold(0, |key, minimum| mix(key ^ u64::from(*minimum))))

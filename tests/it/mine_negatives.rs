@@ -85,7 +85,7 @@ fn held_out_splits_are_protected_unless_told_otherwise() {
     let env = TestEnv::new();
     beir(&env);
     let mine = |words: &str| {
-        env.ok(&format!("mine-negatives fox --data beir -o e.jsonl {words}"));
+        env.ok(&format!("mine-negatives fox --data beir -o e.jsonl --force {words}"));
         negatives(&lines(&env, "e.jsonl")).into_iter().collect::<Vec<_>>()
     };
     assert_eq!(mine(""), ["other"], "train is mined, test and dev are kept out");
@@ -96,6 +96,88 @@ fn held_out_splits_are_protected_unless_told_otherwise() {
     env.write("apart/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq9\tother\t1\n");
     assert_eq!(mine("--protect apart"), ["dev", "test"]);
     assert_eq!(mine("--protect apart beir"), Vec::<String>::new());
+    assert_eq!(mine("--protect ./beir/../beir"), ["other"], "the mined split is known however it is spelt");
+}
+
+#[test]
+fn what_is_mined_cannot_be_protected() {
+    let env = TestEnv::new();
+    let train = bundled(&env);
+    let copy = env.write("copy.json", std::fs::read(&train).unwrap());
+    let mut named = vec![train.clone(), copy.to_str().unwrap().to_string()];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&train, env.path("link.json")).unwrap();
+        named.push("link.json".into());
+    }
+    for name in &named {
+        let words = ["mine-negatives", "b", "--data", &train, "--protect", name, "-o", "e.jsonl"];
+        let outcome = env.run_words(&words);
+        assert_eq!(
+            (outcome.code, outcome.stderr.contains("need negatives, not shelter")),
+            (2, true),
+            "{}",
+            outcome.stderr
+        );
+        assert!(!env.path("e.jsonl").exists());
+    }
+    // A set that is mined in part is protected, and said to be so.
+    beir(&env);
+    env.write("part.tsv", "query-id\tcorpus-id\tscore\nq1\tgold\t1\nq2\ttest\t1\n");
+    let outcome = env.run("mine-negatives fox --queries beir/queries.jsonl --qrels part.tsv --protect beir -o e.jsonl");
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_eq!(negatives(&lines(&env, "e.jsonl")).into_iter().collect::<Vec<_>>(), ["gold", "other", "test"]);
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let env = TestEnv::new();
+    beir(&env);
+    let queries = std::fs::read(env.path("beir/queries.jsonl")).unwrap();
+    let refused = |words: &str, said: &str| {
+        let outcome = env.run(&format!("mine-negatives fox {words}"));
+        assert_eq!((outcome.code, outcome.stderr.contains(said)), (2, true), "{words}: {}", outcome.stderr);
+    };
+    let own = "belongs to";
+    refused("--data beir --force -o beir/queries.jsonl", own);
+    refused("--data beir --force -o ./beir/../beir/qrels/test.tsv", own);
+    refused("--data beir --force -o indexes/fox/new.jsonl", "belongs to the index");
+    refused("--data beir --force -o e.jsonl --audit beir/corpus.jsonl", own);
+    refused("--queries beir/queries.jsonl --qrels beir/qrels/train.tsv --force -o beir/queries.jsonl", "`--queries`");
+    refused("--data beir -o e.jsonl --audit ./e.jsonl", "is the file of both");
+    refused("--data beir -o e.tsv --audit e.json", "the sheet of `--audit`");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(env.path("beir/queries.jsonl"), env.path("link.jsonl")).unwrap();
+        refused("--data beir --force -o link.jsonl", own);
+    }
+    env.write("old.jsonl", "old");
+    refused("--data beir -o old.jsonl", "--force");
+    refused("--data beir -o e.jsonl --audit old.jsonl", "--force");
+    refused("--data beir -o beir --force", "not a file");
+    // Known before anything is mined, and nothing is left of what had been begun.
+    let outcome = env.run("mine-negatives fox --data beir -o e.jsonl --audit absent/audit.json");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+    assert_eq!(std::fs::read(env.path("old.jsonl")).unwrap(), b"old");
+    assert_eq!(std::fs::read(env.path("beir/queries.jsonl")).unwrap(), queries);
+    let left = std::fs::read_dir(env.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|name| !name.contains("e.jsonl") && !name.contains(".tmp-")));
+    env.ok("mine-negatives fox --data beir -o old.jsonl --force");
+    assert_eq!(lines(&env, "old.jsonl").len(), 1);
+}
+
+#[test]
+fn no_example_is_an_error_and_no_file() {
+    let env = TestEnv::new();
+    beir(&env);
+    let refused = |words: &str, said: &str| {
+        let outcome = env.run(&format!("mine-negatives fox {words} -o e.jsonl --audit a.json"));
+        assert_eq!((outcome.code, outcome.stderr.contains(said)), (1, true), "{words}: {}", outcome.stderr);
+        assert!(!env.path("e.jsonl").exists() && !env.path("a.json").exists() && !env.path("a.tsv").exists());
+    };
+    refused("--data beir --negatives 9 --format n-tuples", "1 examples with fewer than 9 negatives, left out");
+    refused("--data beir --negatives 9 --shortfall drop", "1 left out: too few survived");
+    refused("--pseudo all --negatives 0", "neither titles nor two sentences");
 }
 
 #[test]
@@ -113,8 +195,6 @@ fn other_tools_get_their_own_layouts() {
         let text = std::fs::read_to_string(env.path(&format!("{format}.json"))).unwrap();
         assert!(text.contains(key) && text.contains("the red barn burns"), "{format}: {text}");
     }
-    env.ok("mine-negatives fox --pseudo all --negatives 0 -o pairs.jsonl");
-    assert_eq!(lines(&env, "pairs.jsonl").len(), 0, "these passages have neither title nor two sentences");
 }
 
 #[test]
@@ -128,6 +208,9 @@ fn refusals_say_what_to_do() {
     };
     refused("--data beir --source dense", 2, "needs a dense side");
     refused("--data beir --source mix:sparse=.5,bm25=.5", 2, "no source of negatives");
+    refused("--data beir --negatives 4000000000", 2, "more than can be mined");
+    refused(&format!("--data beir --depth {}", u64::MAX), 2, "deeper than lists are searched");
+    refused(&format!("--data beir --range 1-{}", u64::MAX), 2, "deeper than lists are searched");
     refused("--data beir --range 0-5", 2, "no range of ranks");
     refused("--data beir --min-score 3 --max-score 2", 2, "no score lies between");
     refused("--data beir --split valid", 1, "it has dev, test, train");

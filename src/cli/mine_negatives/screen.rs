@@ -1,13 +1,12 @@
 //! What the screen says of a mining: outcomes, filters by source, the audit.
 
 use super::super::ui::{bold, table, thousands};
-use super::{Args, sheet_path};
-use parallax::collection::write::WrittenExamples;
+use super::Args;
 use parallax::mining::audit::{self, Share};
 use parallax::mining::{Filter, MineOptions, MineReport, Outcome, SourceReport};
 
 /// What was mined, what was kept out, what became of every question.
-pub(super) fn screen(args: &Args, options: &MineOptions, report: &MineReport, written: &WrittenExamples) -> String {
+pub(super) fn screen(args: &Args, options: &MineOptions, report: &MineReport) -> String {
     let mut text = String::new();
     let questions = if args.pseudo.is_some() { "pairs" } else { "questions" };
     let mut rows = vec![vec![questions.to_string(), thousands(report.queries)]];
@@ -33,24 +32,17 @@ pub(super) fn screen(args: &Args, options: &MineOptions, report: &MineReport, wr
     }
     if report.protected > 0 {
         text += &format!(
-            "{} passages answer protected questions and are never taken\n",
+            "{} passages answer protected questions; neither they nor their twins are taken\n",
             thousands(report.protected as u64)
         );
     }
     if report.missing_positives > 0 {
         text += &format!("{} further judged passages are not in the index\n", thousands(report.missing_positives));
     }
-    if let (Some(path), Some(found)) = (&args.audit, &report.audit) {
+    if let Some(found) = &report.audit {
         text += &audited(found);
-        let sheet = sheet_path(path);
-        text += &format!(
-            "details in {}, {} rows to judge by hand in {}\n",
-            path.display(),
-            found.sheet.len(),
-            sheet.display()
-        );
     }
-    if written.examples > 0 && written.negatives == 0 && options.negatives > 0 {
+    if report.examples > 0 && report.negatives == 0 && options.negatives > 0 {
         text += "no negative was found: training will have those of its own batch only\n";
     }
     text

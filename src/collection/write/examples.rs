@@ -133,7 +133,7 @@ impl ExampleWriter {
                 }
             }
             ExampleFormat::NTuples if have < self.width => {
-                self.losses.add(format!("examples with {have} negatives of {}, left out", self.width), 1);
+                self.losses.add(format!("examples with fewer than {} negatives, left out", self.width), 1);
                 return Ok(());
             }
             ExampleFormat::NTuples => {
@@ -186,13 +186,24 @@ impl ExampleWriter {
         }
     }
 
-    /// Makes the file durable and gives it its name.
+    /// Makes the file durable and gives it its name. Fails, and leaves no file, where it would hold not a single example.
     pub fn finish(mut self) -> Result<WrittenExamples> {
+        let losses = self.losses.sentences();
+        if self.written.examples == 0 {
+            let why = if losses.is_empty() { "there is none".into() } else { losses.join(", ") };
+            let error = Error::bad_input(format!("no example could be written: {why}"));
+            return Err(match self.format {
+                ExampleFormat::Triplets | ExampleFormat::NTuples if !losses.is_empty() => error
+                    .hint("ask for fewer negatives, or fill shortfalls with random passages")
+                    .hint("or choose a layout that takes any number of negatives, such as `parallax`"),
+                _ => error,
+            });
+        }
         if self.format == ExampleFormat::Dpr {
-            self.out.text(if self.written.rows == 0 { "[\n]\n" } else { "\n]\n" })?;
+            self.out.text("\n]\n")?;
         }
         self.out.finish()?;
-        Ok(WrittenExamples { losses: self.losses.sentences(), ..self.written })
+        Ok(WrittenExamples { losses, ..self.written })
     }
 }
 

@@ -9,8 +9,9 @@ use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Written beside its name, then renamed; dropped unfinished it leaves nothing. A name that ends in `.gz` is packed.
-pub(super) struct Output {
+/// A text file, written beside its name, then renamed; dropped unfinished it leaves nothing. A name that ends in `.gz` is
+/// packed.
+pub struct Output {
     path: PathBuf,
     temporary: PathBuf,
     /// `None` once the file has its name.
@@ -41,9 +42,13 @@ impl Write for Sink {
 }
 
 impl Output {
-    /// Begins the file.
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    /// Begins the file, which is to replace what has its name. Fails where that is no regular file (a folder, a device),
+    /// and where nothing can be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.filter(|_| path.is_file() || !path.exists()).ok_or_else(|| {
+            Error::usage("is not a file that could be written").in_file(path).hint("name a file in an existing folder")
+        })?;
         let temporary = path.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
         let file = fs::File::create(&temporary).map_err(|e| Error::io(path, "create", e))?;
         let sink = match name.ends_with(".gz") {
@@ -54,7 +59,7 @@ impl Output {
     }
 
     /// Appends text as it is.
-    pub(super) fn text(&mut self, text: &str) -> Result<()> {
+    pub fn text(&mut self, text: &str) -> Result<()> {
         self.write(|file| file.write_all(text.as_bytes()))
     }
 
@@ -69,8 +74,8 @@ impl Output {
         self.write(|file| Ok(serde_json::to_writer(&mut *file, value)?))
     }
 
-    /// Makes the file durable and gives it its name.
-    pub(super) fn finish(mut self) -> Result<PathBuf> {
+    /// Makes the file durable and gives it its name, which comes back.
+    pub fn finish(mut self) -> Result<PathBuf> {
         self.write(|file| {
             file.flush()?;
             match file.get_mut() {
@@ -102,5 +107,31 @@ impl Drop for Output {
             let _ = file.into_parts();
             let _ = fs::remove_file(&self.temporary);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| Output::create(path).err().unwrap().to_string();
+        assert!(refused(folder.path()).contains("not a file"));
+        assert!(
+            refused(&folder.path().join("..")).contains("not a file") && refused("".as_ref()).contains("not a file")
+        );
+        assert!(!refused(&folder.path().join("absent/x")).contains("not a file"));
+        #[cfg(unix)]
+        assert!(refused("/dev/null".as_ref()).contains("not a file"));
+        let path = folder.path().join("x");
+        for content in ["old", "new"] {
+            let mut out = Output::create(&path).unwrap();
+            out.text(content).unwrap();
+            assert_eq!(out.finish().unwrap(), path);
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left of what was refused");
     }
 }

@@ -16,9 +16,9 @@
 
 use super::report::{Fitted, Gain, LoopReport, Mined, RoundReport, SystemFigures};
 use crate::error::{Error, Result};
-use crate::mining::{Filter, MineReport, Outcome};
+use crate::mining::{self, MineReport};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -188,23 +188,10 @@ pub(super) fn loop_json(report: &LoopReport) -> Result<Vec<u8>> {
 
 /// What mining did, as JSON: every question's outcome and every filter's count.
 pub(super) fn mining_json(source: &str, report: &MineReport) -> Vec<u8> {
-    let outcomes: Map<String, Value> =
-        Outcome::ALL.iter().map(|outcome| (outcome.name().into(), report.outcome(*outcome).into())).collect();
-    let filters = report.sources.iter().map(|of| {
-        let mut row = Map::new();
-        row.insert("source".into(), of.source.name().into());
-        row.insert("offered".into(), of.offered.into());
-        row.insert("mined".into(), of.mined.into());
-        row.insert("mean_rank".into(), of.rank.value().into());
-        row.extend(Filter::ALL.iter().map(|filter| (filter.name().to_string(), of.filtered_by(*filter).into())));
-        Value::Object(row)
-    });
-    let whole = json!({
-        "format": FORMAT, "source": source, "queries": report.queries, "examples": report.examples,
-        "positives": report.positives, "negatives": report.negatives, "protected_passages": report.protected,
-        "outcomes": outcomes, "filters": filters.collect::<Vec<_>>(),
-    });
-    format!("{whole:#}\n").into_bytes()
+    let mut whole = mining::counts(report);
+    whole.insert("format".into(), FORMAT.into());
+    whole.insert("source".into(), source.into());
+    format!("{:#}\n", Value::Object(whole)).into_bytes()
 }
 
 /// The counts of a round's `mining.json`.

@@ -3,7 +3,8 @@
 //! ```json
 //! {
 //!   "format": 1, "command": "parallax mine-negatives …",
-//!   "queries": 2000, "examples": 1990, "negatives": 5970, "outcomes": {"full": 1990, "fewer": 10, …},
+//!   "queries": 2000, "examples": 1990, "positives": 1990, "negatives": 5970, "protected_passages": 0,
+//!   "outcomes": {"full": 1990, "fewer": 10, …},
 //!   "filters": [{"source": "sparse", "offered": 200000, "survived": 150000, "mined": 5970, "holds-answer": 40000, …}],
 //!   "relative_margins": [{"source": "sparse", "margin": 0.12, …}],
 //!   "sensitivity": {"hits": 1995, "of": 2000, "share": 0.9975, "interval": [0.994, 0.999]},
@@ -18,26 +19,13 @@
 //!
 //! Fields are added, never changed in meaning, while `format` stays 1. `estimate` is null where no answer is known.
 
-use super::super::filter::Filter;
-use super::super::report::{MineReport, Outcome};
+use super::super::report::MineReport;
+use super::super::wire::counts;
 use super::{Audit, Estimate, Share};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The audit and the report around it as pretty JSON with a final newline; `command` is the command as typed.
 pub fn json(report: &MineReport, audit: &Audit, command: &str) -> String {
-    let outcomes: Map<String, Value> =
-        Outcome::ALL.iter().map(|outcome| (outcome.name().into(), report.outcome(*outcome).into())).collect();
-    let filters = report.sources.iter().map(|source| {
-        let mut row = Map::new();
-        row.insert("source".into(), source.source.name().into());
-        row.insert("offered".into(), source.offered.into());
-        row.insert("survived".into(), source.survived().into());
-        row.insert("mined".into(), source.mined.into());
-        for filter in Filter::ALL {
-            row.insert(filter.name().into(), source.filtered_by(filter).into());
-        }
-        Value::Object(row)
-    });
     let margins = report.margins.iter().map(|fitted| {
         json!({
             "source": fitted.source.name(), "margin": fitted.margin, "queries": fitted.queries,
@@ -57,14 +45,10 @@ pub fn json(report: &MineReport, audit: &Audit, command: &str) -> String {
         .margins
         .iter()
         .map(|h| json!({"source": h.source.name(), "unit": h.unit, "step": h.step, "counts": h.counts}));
-    let whole = json!({
+    let mut whole = counts(report);
+    let found = json!({
         "format": 1,
         "command": command,
-        "queries": report.queries,
-        "examples": report.examples,
-        "negatives": report.negatives,
-        "outcomes": outcomes,
-        "filters": filters.collect::<Vec<_>>(),
         "relative_margins": margins.collect::<Vec<_>>(),
         "sensitivity": share(audit.sensitivity),
         "false_alarms": share(audit.false_alarms),
@@ -72,7 +56,10 @@ pub fn json(report: &MineReport, audit: &Audit, command: &str) -> String {
         "bands": bands.collect::<Vec<_>>(),
         "margins": histograms.collect::<Vec<_>>(),
     });
-    format!("{whole:#}\n")
+    if let Value::Object(found) = found {
+        whole.extend(found);
+    }
+    format!("{:#}\n", Value::Object(whole))
 }
 
 fn share(share: Share) -> Value {

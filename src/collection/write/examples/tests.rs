@@ -131,16 +131,13 @@ fn what_a_layout_cannot_hold_is_counted() {
     assert_eq!(losses(ExampleFormat::Triplets, 0), ((1, 4, 2), triplets.map(String::from).to_vec()));
     let one = [
         "1 answers: the format has none",
-        "1 examples with 0 negatives of 1, left out",
+        "1 examples with fewer than 1 negatives, left out",
         "4 ids of queries and passages: the format has none",
         "1 negatives beyond 1",
         "2 titles, written before their texts",
         traces,
     ];
     assert_eq!(losses(ExampleFormat::NTuples, 1), ((1, 2, 1), one.map(String::from).to_vec()));
-    let (text, three) = written(ExampleFormat::NTuples, 3, &[example(), alone.clone()]);
-    let short = ["1 examples with 0 negatives of 3, left out", "1 examples with 2 negatives of 3, left out"];
-    assert_eq!((text.as_str(), three.examples, three.losses), ("", 0, short.map(String::from).to_vec()));
     // Pairs: an anchor and a positive.
     assert_eq!(written(ExampleFormat::NTuples, 0, &[alone]).1.rows, 2);
 }
@@ -203,7 +200,26 @@ fn a_file_is_packed_by_its_name_and_the_same_each_time() {
     let dropped = ExampleWriter::create(&folder.path().join("d"), ExampleFormat::Dpr, 0).unwrap();
     drop(dropped);
     assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 3);
-    assert_eq!(written(ExampleFormat::Dpr, 0, &[]).0, "[\n]\n");
+}
+
+#[test]
+fn a_file_without_an_example_is_an_error_and_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |format, n: usize, examples: &[TrainingExample]| {
+        let mut writer = ExampleWriter::create(&folder.path().join("x"), format, n).unwrap();
+        examples.iter().for_each(|example| writer.write(example).unwrap());
+        let error = writer.finish().unwrap_err();
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 0);
+        (error.message().to_string(), error.hints().len())
+    };
+    let mut alone = example();
+    alone.negatives.clear();
+    // However many are missing, it is one sentence.
+    let short = "no example could be written: 2 examples with fewer than 3 negatives, left out";
+    assert_eq!(refused(ExampleFormat::NTuples, 3, &[example(), alone.clone()]), (short.into(), 2));
+    let none = "no example could be written: 1 examples without negatives, left out";
+    assert_eq!(refused(ExampleFormat::Triplets, 1, &[alone]), (none.into(), 2));
+    assert_eq!(refused(ExampleFormat::Dpr, 0, &[]), ("no example could be written: there is none".into(), 0));
 }
 
 #[test]
