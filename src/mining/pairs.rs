@@ -1,8 +1,8 @@
-//! Examples without any question asked: titles and sentences of the index's own passages.
+//! Examples without any question asked: titles, sentences and excerpts of the index's own passages.
 //!
-//! Each passage gives up to two queries ([`pseudo`]): its title, whose positive is the text, and a sentence drawn from it,
-//! whose positive is the rest. The queries are called `title:` and `sentence:` with the passage's id behind. Negatives are
-//! mined as for any query; passages of the same title are never taken, since they are as right as the passage itself. Where
+//! Each passage gives up to one query of each kind ([`pseudo`]): its title, whose positive is the text, a sentence drawn
+//! from it, whose positive is the rest, and an excerpt of one. The queries are called `title:`, `sentence:` and `excerpt:`
+//! with the passage's id behind. Negatives are mined as for any query; passages of the same title are never taken, since they are as right as the passage itself. Where
 //! a margin is kept, the positive's score is that of the whole passage.
 //!
 //! Cost: with no negatives nothing is searched; a passage is one block of texts unpacked.
@@ -30,8 +30,12 @@ pub enum PairKind {
     Titles,
     /// Sentence → the rest.
     Sentences,
-    /// Both.
+    /// Some words of a sentence → the rest with about half of the sentence's words.
+    Excerpts,
+    /// Titles and sentences.
     Both,
+    /// Titles, sentences and excerpts.
+    All,
 }
 
 impl FromStr for PairKind {
@@ -41,8 +45,11 @@ impl FromStr for PairKind {
         match text {
             "titles" => Ok(PairKind::Titles),
             "sentences" => Ok(PairKind::Sentences),
+            "excerpts" => Ok(PairKind::Excerpts),
             "both" => Ok(PairKind::Both),
-            _ => Err(Error::usage(format!("`{text}` is no kind of pair")).hint("one of titles, sentences, both")),
+            "all" => Ok(PairKind::All),
+            _ => Err(Error::usage(format!("`{text}` is no kind of pair"))
+                .hint("one of titles, sentences, excerpts, both (titles and sentences), all")),
         }
     }
 }
@@ -128,10 +135,13 @@ struct Drawn {
 fn draw(searcher: &Searcher, ordinals: &[Ordinal], kind: PairKind, seed: u64) -> Result<Vec<Drawn>> {
     let of_passage = |ordinal: &Ordinal| -> Result<Vec<Drawn>> {
         let passage = searcher.index().sparse().passage(*ordinal)?;
-        let title = (kind != PairKind::Sentences).then(|| pseudo::title(&passage)).flatten();
         let mut random = Random::of(seed, passage.id.as_str());
-        let sentence = (kind != PairKind::Titles).then(|| pseudo::sentence(&passage, &mut random)).flatten();
-        let pseudos = [("title", title), ("sentence", sentence)];
+        let wanted = |kinds: &[PairKind]| kind == PairKind::All || kinds.contains(&kind);
+        let title = wanted(&[PairKind::Titles, PairKind::Both]).then(|| pseudo::title(&passage)).flatten();
+        let sentence =
+            wanted(&[PairKind::Sentences, PairKind::Both]).then(|| pseudo::sentence(&passage, &mut random)).flatten();
+        let excerpt = wanted(&[PairKind::Excerpts]).then(|| pseudo::excerpt(&passage, &mut random)).flatten();
+        let pseudos = [("title", title), ("sentence", sentence), ("excerpt", excerpt)];
         let found = pseudos.into_iter().filter_map(|(kind, pseudo)| Some((kind, pseudo?)));
         Ok(found.map(|(kind, pseudo)| Drawn { ordinal: *ordinal, passage: passage.clone(), kind, pseudo }).collect())
     };
