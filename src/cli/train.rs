@@ -339,8 +339,9 @@ fn say(trained: &Trained, args: &Args, ui: &Ui) {
         1 => format!("{:.3}", report.loss_first),
         _ => format!("{:.3} to {:.3}", report.loss_first, report.loss_last),
     };
+    let plural = if report.steps == 1 { "" } else { "s" };
     ui.note(&format!(
-        "{} {}   {} steps{early}   loss {loss}   kept step {}   in {}",
+        "{} {}   {} step{plural}{early}   loss {loss}   kept step {}   in {}",
         bold("trained"),
         args.output.display(),
         thousands(report.steps as u64),
@@ -357,7 +358,12 @@ fn say(trained: &Trained, args: &Args, ui: &Ui) {
         None => args.output.display().to_string(),
         Some(_) => format!("{} --question-encoder {}", folder(PASSAGE), folder(QUESTION)),
     };
-    ui.note(&format!("next: parallax build-index SOURCE --name NAME --encoder {encoders}"));
+    ui.note(&match report.kept {
+        0 => "no step was better than the model it started from, which is what was kept\n\
+              next: a lower `--lr`, fewer `--steps` or more examples, in another folder"
+            .to_string(),
+        _ => format!("next: parallax build-index SOURCE --name NAME --encoder {encoders}"),
+    });
 }
 
 /// The table of figures and the verdict below it.

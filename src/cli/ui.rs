@@ -189,7 +189,7 @@ impl Progress for Bars<'_> {
         });
         let template = match total {
             // Its examples/s are a figure: steps of different batches do not compare.
-            Some(_) if stage == Stage::Training => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {msg}  {eta}",
+            Some(_) if stage == Stage::Training => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {eta} left  {msg}",
             Some(_) => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {per_sec}  {eta}  {msg}",
             None => "{prefix:<12}{spinner} {human_pos:>9}  {per_sec}",
         };
@@ -230,12 +230,15 @@ impl Progress for Bars<'_> {
     }
 
     fn finish(&self, stage: Stage) {
+        // Of a training's many validations the figures say enough.
+        let mut within = false;
+        self.with(Stage::Training, |training| within = stage == Stage::Validating && !training.bar.is_finished());
         self.with(stage, |running| {
             running.bar.finish_and_clear();
             let done = running.done.load(Ordering::Relaxed);
             let done = if stage == Stage::Verifying { bytes(done) } else { thousands(done) };
             let line = format!("{:<12}{done:>12}  {}", stage.name(), duration(running.started.elapsed()));
-            if self.terse { self.ui.detail(&line) } else { self.ui.note(&line) }
+            if self.terse || within { self.ui.detail(&line) } else { self.ui.note(&line) }
         });
     }
 

@@ -169,13 +169,13 @@ impl HeldOut {
         Ok(held)
     }
 
-    /// sha256 of all that figures follow from besides the encoder: questions, their halves and relevant passages, and
-    /// all passages.
+    /// What all figures follow from besides the encoder, questions with halves and relevant passages and all passages,
+    /// as the first 16 hex digits of its sha256.
     pub fn fingerprint(&self) -> String {
         let question = |q: &Question| format!("{:?} {:?} {:?}\n", q.text, q.half, q.relevant);
         let questions: String = self.questions.iter().map(question).collect();
         let passages: String = self.texts.iter().map(|text| format!("{text:?}\n")).collect();
-        sha256(&[questions.as_bytes(), passages.as_bytes()])
+        sha256(&[questions.as_bytes(), passages.as_bytes()])[..16].to_string()
     }
 
     /// Questions of a half.

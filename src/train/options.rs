@@ -105,7 +105,7 @@ impl TrainOptions {
         TrainOptions { batch: 512, chunk: 4096, rate: 0.003, epochs: 3, ..TrainOptions::default() }
     }
 
-    /// The loss these options ask for, over a tower that compares rows in its own way and has its own usual temperature.
+    /// The loss these options ask for, over a tower with its own way to compare rows and its own usual temperature.
     pub fn loss(&self, tower: &dyn Tower) -> LossOptions {
         let similarity = self.similarity.unwrap_or(tower.similarity());
         let usual = match similarity {

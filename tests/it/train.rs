@@ -65,6 +65,8 @@ fn a_model_that_got_worse_misses_the_gate() {
     let outcome = train(&env, &words);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("kept step 0"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("which is what was kept") && !outcome.stderr.contains("build-index"));
+    assert_eq!(outcome.stderr.matches("validating").count(), 2, "before and after, not each time: {}", outcome.stderr);
     let gated = train(&env, &format!("{words} --resume --gate"));
     assert_eq!(gated.code, 3, "{}", gated.stderr);
     assert!(gated.stderr.contains("no step was better"), "{}", gated.stderr);
@@ -180,5 +182,5 @@ fn numbers_as_large_as_they_may_be_train_what_there_is() {
     let outcome = train(&env, &words);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     // A single step has one loss.
-    assert!(outcome.stderr.contains("1 steps") && !outcome.stderr.contains(" to "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("   1 step   ") && !outcome.stderr.contains(" to "), "{}", outcome.stderr);
 }

@@ -7,7 +7,7 @@
 
 use super::log::Log;
 use super::teacher::Teacher;
-use super::{Claim, Hooks, LOG, Losses, REPORT, TrainReport, Validate, write_model};
+use super::{Claim, Hooks, LOG, REPORT, TrainReport, Validate, write_model};
 use crate::encoder::contract::Similarity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Stage};
@@ -224,6 +224,7 @@ impl<'a> Run<'a> {
         self.state.validated = Some(step);
         let by_name: serde_json::Map<_, _> = found.figures.iter().map(|(name, x)| (name.clone(), json!(x))).collect();
         self.log.write(&json!({"step": step, "validation": found.value, "figures": by_name}))?;
+        self.progress.figure(Stage::Training, "validation", found.value);
         self.state.last = Some(found);
         self.aside += started.elapsed().as_secs_f64();
         Ok(())
