@@ -60,7 +60,11 @@ pub trait Progress: Send + Sync {
     fn begin(&self, _stage: Stage, _total: Option<u64>) {}
     /// `units` more of a stage are done.
     fn advance(&self, _stage: Stage, _units: u64) {}
-    /// A figure of a running stage, such as the loss; the newest one counts.
+    /// `units` of a stage that has begun were done by an earlier run.
+    fn resumed(&self, stage: Stage, units: u64) {
+        self.advance(stage, units);
+    }
+    /// A figure of a running stage, such as the loss; the newest one of a name counts.
     fn figure(&self, _stage: Stage, _name: &str, _value: f64) {}
     /// A stage is over.
     fn finish(&self, _stage: Stage) {}

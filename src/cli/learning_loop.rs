@@ -71,6 +71,8 @@ Examples:
   parallax loop --data train.json --held-out dev.json -o taught --resume";
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
+    // Before anything is fetched.
+    args.steps.options(true).check()?;
     let model = fetch::choice(&args.model, ui)?;
     let is_static = parallax::encoder::is_static(&model.location)?;
     let options = LoopOptions {

@@ -15,6 +15,7 @@ use parallax::train::TrainOptions;
 use parallax::train::loss::Distillation;
 use parallax::train::optimizer::Decay;
 use parallax::train::options::Warmup;
+use parallax::train::trainer::{PASSAGE, QUESTION};
 use parallax::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", value_parser = ["dot", "cosine"], help_heading = "Loss")]
     similarity: Option<String>,
     /// Scores are divided by it; .05 for cosine (.03 for static models), 1 for dot by default.
-    #[arg(long, value_name = "F", help_heading = "Loss")]
+    #[arg(long, value_name = "F", value_parser = number, help_heading = "Loss")]
     temperature: Option<f64>,
     /// Hard negatives a question.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Loss")]
@@ -75,10 +76,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ENCODER", help_heading = "Loss")]
     teacher: Option<String>,
     /// The teacher's part beside the labels.
-    #[arg(long, value_name = "F", default_value_t = Distillation::default().weight, requires = "teacher", help_heading = "Loss")]
+    #[arg(long, value_name = "F", default_value_t = Distillation::default().weight, value_parser = number, requires = "teacher", help_heading = "Loss")]
     teacher_weight: f64,
     /// What the teacher's scores are divided by.
-    #[arg(long, value_name = "F", default_value_t = Distillation::default().temperature, requires = "teacher", help_heading = "Loss")]
+    #[arg(long, value_name = "F", default_value_t = Distillation::default().temperature, value_parser = number, requires = "teacher", help_heading = "Loss")]
     teacher_temperature: f64,
     #[command(flatten)]
     steps: Steps,
@@ -134,22 +135,22 @@ pub(crate) struct Steps {
     #[arg(long, value_name = "N", help_heading = "Steps")]
     steps: Option<usize>,
     /// The highest learning rate; .003 for static models, 2e-5 for transformers by default.
-    #[arg(long, value_name = "F", help_heading = "Steps")]
+    #[arg(long, value_name = "F", value_parser = number, help_heading = "Steps")]
     lr: Option<f64>,
     /// Steps in which the rate rises: a share below 1, or a number of steps.
-    #[arg(long, value_name = "F", default_value_t = 0.1, help_heading = "Steps")]
-    warmup: f64,
+    #[arg(long, value_name = "F", default_value = "0.1", value_parser = warmup, help_heading = "Steps")]
+    warmup: Warmup,
     /// How the rate falls afterwards.
     #[arg(long, value_name = "HOW", default_value = "linear", help_heading = "Steps")]
     schedule: Fall,
     /// Decoupled weight decay of matrices.
-    #[arg(long, value_name = "F", default_value_t = 0.01, help_heading = "Steps")]
+    #[arg(long, value_name = "F", default_value_t = 0.01, value_parser = number, help_heading = "Steps")]
     weight_decay: f64,
     /// Longest gradient; 0 for none.
-    #[arg(long, value_name = "F", default_value_t = 1.0, help_heading = "Steps")]
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = number, help_heading = "Steps")]
     clip: f64,
     /// Tokens (static) or hidden components (transformers) dropped while training, as a share; .2 and .1 by default.
-    #[arg(long, value_name = "F", help_heading = "Steps")]
+    #[arg(long, value_name = "F", value_parser = share, help_heading = "Steps")]
     dropout: Option<f64>,
     /// Seed of order, masks and new rows.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Steps")]
@@ -162,6 +163,24 @@ pub(crate) struct Steps {
     checkpoint_every: usize,
 }
 
+/// A number; `nan` and `inf` parse as numbers and mean none.
+fn number(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|x: &f64| x.is_finite()).ok_or_else(|| "not a number".to_string())
+}
+
+/// A share that leaves something.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let below_one = number(text).ok().filter(|share| (0.0..1.0).contains(share));
+    below_one.ok_or_else(|| "not a number from 0 to below 1".to_string())
+}
+
+/// A share of all steps, or a number of steps.
+fn warmup(text: &str) -> std::result::Result<Warmup, String> {
+    let steps = || text.parse().ok().filter(|steps| *steps > 0).map(Warmup::Steps);
+    let found = share(text).ok().map(Warmup::Share).or_else(steps);
+    found.ok_or_else(|| "neither a share below 1 nor a whole number of steps".to_string())
+}
+
 impl Steps {
     /// The options of these flags, with defaults for what is trained.
     pub(crate) fn options(&self, is_static: bool) -> TrainOptions {
@@ -169,17 +188,17 @@ impl Steps {
         TrainOptions {
             batch: self.batch.unwrap_or(usual.batch),
             chunk: self.chunk.unwrap_or(usual.chunk),
-            epochs: self.epochs.unwrap_or(if self.steps.is_some() { usize::MAX >> 32 } else { usual.epochs }),
+            epochs: self.epochs.unwrap_or(usual.epochs),
             steps: self.steps,
             rate: self.lr.unwrap_or(usual.rate),
-            warmup: if self.warmup < 1.0 { Warmup::Share(self.warmup) } else { Warmup::Steps(self.warmup as usize) },
+            warmup: self.warmup,
             decay: match self.schedule {
                 Fall::Linear => Decay::Linear,
                 Fall::Cosine => Decay::Cosine,
                 Fall::Constant => Decay::Constant,
             },
             weight_decay: self.weight_decay,
-            clip: (self.clip > 0.0).then_some(self.clip),
+            clip: (self.clip != 0.0).then_some(self.clip),
             seed: self.seed,
             checkpoint_every: self.checkpoint_every,
             ..usual
@@ -253,6 +272,9 @@ fn shown(figures: &[(String, f64)]) -> String {
 }
 
 fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
+    // Before anything is fetched.
+    options(args, true).check()?;
+    read_once(args)?;
     let model = fetch::choice(&args.model, ui)?;
     let is_static = parallax::encoder::is_static(&model.location)?;
     let towers = TowerOptions {
@@ -264,20 +286,6 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         max_passage_tokens: args.max_passage_tokens,
         vocabulary: args.add_vocabulary.map(|more| (more, args::sources(&args.add_texts))),
         ..args.steps.towers(model, is_static)
-    };
-    let usual = args.steps.options(is_static);
-    let options = TrainOptions {
-        similarity: args.similarity.as_deref().and_then(Similarity::from_name),
-        // The usual temperature of static models is one for cosines.
-        temperature: args.temperature.or(usual.temperature.filter(|_| args.similarity.as_deref() != Some("dot"))),
-        symmetric: args.symmetric,
-        matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
-        distillation: Distillation { weight: args.teacher_weight, temperature: args.teacher_temperature },
-        hard_negatives: args.negatives,
-        validate_every: args.validate_every,
-        patience: args.patience,
-        resume: args.resume,
-        ..usual
     };
     let held_out = args.validate.as_ref().map(|path| HeldOutRequest {
         source: Source::new(path),
@@ -291,22 +299,52 @@ fn request(args: &Args, ui: &Ui) -> Result<TrainRequest> {
         towers,
         teacher: args.teacher.as_deref().map(|name| fetch::choice(name, ui)).transpose()?,
         held_out,
-        options,
+        options: options(args, is_static),
         command: Some(ui.command().to_string()),
     })
+}
+
+fn options(args: &Args, is_static: bool) -> TrainOptions {
+    TrainOptions {
+        similarity: args.similarity.as_deref().and_then(Similarity::from_name),
+        temperature: args.temperature,
+        symmetric: args.symmetric,
+        matryoshka: args.matryoshka.iter().map(|width| (*width, 1.0)).collect(),
+        distillation: Distillation { weight: args.teacher_weight, temperature: args.teacher_temperature },
+        hard_negatives: args.negatives,
+        validate_every: args.validate_every,
+        patience: args.patience,
+        resume: args.resume,
+        ..args.steps.options(is_static)
+    }
+}
+
+/// Refuses standard input where a source is read twice, or two sources would share it.
+fn read_once(args: &Args) -> Result<()> {
+    let piped = |sources: &[PathBuf]| sources.iter().filter(|path| Source::new(path).is_stdin()).count();
+    let twice = [("--validate", args.validate.as_slice()), ("--add-texts", &args.add_texts)];
+    let message = match twice.into_iter().find(|(_, sources)| piped(sources) > 0) {
+        Some((flag, _)) => format!("the source of `{flag}` is read twice, and standard input can be read once"),
+        None if piped(&args.examples) > 1 => "standard input is named twice, and can be read once".to_string(),
+        None => return Ok(()),
+    };
+    Err(Error::usage(message).hint("write it to a file first"))
 }
 
 fn say(trained: &Trained, args: &Args, ui: &Ui) {
     let report = &trained.report;
     let early =
         if report.steps < report.planned { format!(" of {}", thousands(report.planned as u64)) } else { String::new() };
+    let loss = match report.steps {
+        1 => format!("{:.3}", report.loss_first),
+        _ => format!("{:.3} to {:.3}", report.loss_first, report.loss_last),
+    };
+    let plural = if report.steps == 1 { "" } else { "s" };
     ui.note(&format!(
-        "{} {}   {} steps{early}   loss {:.3} to {:.3}   kept step {}   in {}",
+        "{} {}   {} step{plural}{early}   loss {loss}   kept step {}   in {}",
         bold("trained"),
         args.output.display(),
         thousands(report.steps as u64),
-        report.loss_first,
-        report.loss_last,
         thousands(report.kept as u64),
         duration(Duration::from_secs_f64(report.seconds))
     ));
@@ -315,7 +353,17 @@ fn say(trained: &Trained, args: &Args, ui: &Ui) {
     } else {
         ui.note("no questions were held out, so nothing is known of what it learnt: `--validate SOURCE`");
     }
-    ui.note(&format!("next: parallax build-index SOURCE --name NAME --encoder {}", args.output.display()));
+    let folder = |name: &str| args.output.join(name).display().to_string();
+    let encoders = match &args.question_model {
+        None => args.output.display().to_string(),
+        Some(_) => format!("{} --question-encoder {}", folder(PASSAGE), folder(QUESTION)),
+    };
+    ui.note(&match report.kept {
+        0 => "no step was better than the model it started from, which is what was kept\n\
+              next: a lower `--lr`, fewer `--steps` or more examples, in another folder"
+            .to_string(),
+        _ => format!("next: parallax build-index SOURCE --name NAME --encoder {encoders}"),
+    });
 }
 
 /// The table of figures and the verdict below it.

@@ -168,12 +168,13 @@ struct Running {
     bar: ProgressBar,
     started: Instant,
     done: AtomicU64,
+    figures: Vec<(String, f64)>,
 }
 
 impl Bars<'_> {
-    fn with(&self, stage: Stage, act: impl FnOnce(&Running)) {
-        if let Ok(stages) = self.stages.lock()
-            && let Some(running) = stages.get(&stage)
+    fn with(&self, stage: Stage, act: impl FnOnce(&mut Running)) {
+        if let Ok(mut stages) = self.stages.lock()
+            && let Some(running) = stages.get_mut(&stage)
         {
             act(running);
         }
@@ -187,6 +188,8 @@ impl Progress for Bars<'_> {
             None => ProgressBar::new_spinner(),
         });
         let template = match total {
+            // Its examples/s are a figure: steps of different batches do not compare.
+            Some(_) if stage == Stage::Training => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {eta} left  {msg}",
             Some(_) => "{prefix:<12}{bar:30} {human_pos:>9}/{human_len}  {per_sec}  {eta}  {msg}",
             None => "{prefix:<12}{spinner} {human_pos:>9}  {per_sec}",
         };
@@ -196,7 +199,8 @@ impl Progress for Bars<'_> {
         bar.set_prefix(stage.name());
         bar.enable_steady_tick(Duration::from_millis(250));
         if let Ok(mut stages) = self.stages.lock() {
-            stages.insert(stage, Running { bar, started: Instant::now(), done: AtomicU64::new(0) });
+            let (started, done) = (Instant::now(), AtomicU64::new(0));
+            stages.insert(stage, Running { bar, started, done, figures: Vec::new() });
         }
     }
 
@@ -207,17 +211,34 @@ impl Progress for Bars<'_> {
         });
     }
 
+    fn resumed(&self, stage: Stage, units: u64) {
+        self.with(stage, |running| {
+            running.bar.set_position(units);
+            // What took no time now says nothing of the time to come.
+            running.bar.reset_eta();
+        });
+    }
+
     fn figure(&self, stage: Stage, name: &str, value: f64) {
-        self.with(stage, |running| running.bar.set_message(format!("{name} {value:.4}")));
+        self.with(stage, |running| {
+            match running.figures.iter_mut().find(|(known, _)| known == name) {
+                Some((_, figure)) => *figure = value,
+                None => running.figures.push((name.to_string(), value)),
+            }
+            running.bar.set_message(figures(&running.figures));
+        });
     }
 
     fn finish(&self, stage: Stage) {
+        // Of a training's many validations the figures say enough.
+        let mut within = false;
+        self.with(Stage::Training, |training| within = stage == Stage::Validating && !training.bar.is_finished());
         self.with(stage, |running| {
             running.bar.finish_and_clear();
             let done = running.done.load(Ordering::Relaxed);
             let done = if stage == Stage::Verifying { bytes(done) } else { thousands(done) };
             let line = format!("{:<12}{done:>12}  {}", stage.name(), duration(running.started.elapsed()));
-            if self.terse { self.ui.detail(&line) } else { self.ui.note(&line) }
+            if self.terse || within { self.ui.detail(&line) } else { self.ui.note(&line) }
         });
     }
 
@@ -228,6 +249,15 @@ impl Progress for Bars<'_> {
     fn cancelled(&self) -> bool {
         INTERRUPTED.load(Ordering::SeqCst)
     }
+}
+
+/// `loss 1.2345  examples/s 1,234`.
+fn figures(figures: &[(String, f64)]) -> String {
+    let shown = figures.iter().map(|(name, value)| match value {
+        value if *value >= 100.0 => format!("{name} {}", thousands(value.round() as u64)),
+        value => format!("{name} {value:.4}"),
+    });
+    shown.collect::<Vec<_>>().join("  ")
 }
 
 /// `1,234,567`.
@@ -345,6 +375,8 @@ mod tests {
         assert_eq!((bytes(999), bytes(1_500), bytes(87_400_000)), ("999 B".into(), "1.5 kB".into(), "87 MB".into()));
         let times = [0.34, 1.24, 69.0].map(|s| duration(Duration::from_secs_f64(s)));
         assert_eq!(times, ["340 ms", "1.2 s", "1 m 9 s"]);
+        let training = [("loss".to_string(), 1.23456), ("examples/s".to_string(), 12_345.6)];
+        assert_eq!(figures(&training), "loss 1.2346  examples/s 12,346");
     }
 
     #[test]

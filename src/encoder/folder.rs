@@ -144,8 +144,8 @@ fn length(wanted: Option<usize>, declared: Option<usize>, config: &Config) -> Re
     }
 }
 
-/// Prompts for queries and passages, and the similarity, from `config_sentence_transformers.json`.
-fn settings(root: &Path) -> Result<(String, String, Similarity)> {
+/// Prompts for queries and passages, and the similarity, from `config_sentence_transformers.json`; of every family.
+pub(crate) fn settings(root: &Path) -> Result<(String, String, Similarity)> {
     let Some(json) = Object::read_if_there(&root.join("config_sentence_transformers.json"))? else {
         return Ok((String::new(), String::new(), Similarity::Cosine));
     };

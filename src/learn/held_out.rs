@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::kernel::matmul::{Rows, RowsMut, multiply_transposed};
 use crate::progress::{Progress, Silent, Stage};
 use crate::random::{Random, mix, scramble};
+use crate::storage::sha256;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -166,6 +167,15 @@ impl HeldOut {
             return Err(Error::bad_input(message).hint("validation needs judged questions and their passages"));
         }
         Ok(held)
+    }
+
+    /// What all figures follow from besides the encoder, questions with halves and relevant passages and all passages,
+    /// as the first 16 hex digits of its sha256.
+    pub fn fingerprint(&self) -> String {
+        let question = |q: &Question| format!("{:?} {:?} {:?}\n", q.text, q.half, q.relevant);
+        let questions: String = self.questions.iter().map(question).collect();
+        let passages: String = self.texts.iter().map(|text| format!("{text:?}\n")).collect();
+        sha256(&[questions.as_bytes(), passages.as_bytes()])[..16].to_string()
     }
 
     /// Questions of a half.

@@ -25,7 +25,7 @@ use crate::progress::Progress;
 use crate::train::data::ExampleSet;
 use crate::train::gradcache::Towers;
 use crate::train::trainer::{PASSAGE, QUESTION};
-use crate::train::{self, Hooks, TrainOptions, TrainReport, Validation};
+use crate::train::{self, Claim, Hooks, TrainOptions, TrainReport, Validation};
 use fs_err as fs;
 use held_out::{Half, HeldOut, Limits, Ranks, mean};
 use serde::Serialize;
@@ -131,8 +131,11 @@ pub type Before<'a> = &'a mut dyn FnMut(u64, Option<&HeldOut>, &[(String, f64)])
 
 /// Trains and judges; `output` becomes the model folder. See the head of the module.
 pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, before: Before<'_>) -> Result<Trained> {
-    let sets = request.examples.iter().map(|source| example_set(source, &request.read)).collect::<Result<Vec<_>>>()?;
+    // What can be refused at once comes before what takes long.
+    let claim = Claim::take(output, &request.options)?;
     let towers = request.towers.open(progress)?;
+    request.options.fits(&towers)?;
+    let sets = request.examples.iter().map(|source| example_set(source, &request.read)).collect::<Result<Vec<_>>>()?;
     let seed = request.options.seed;
     let held = request
         .held_out
@@ -146,7 +149,7 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
         None => None,
         Some(held) => {
             // Written and opened again: what is measured is what a user of the folder gets.
-            let folder = output.join(".start");
+            let folder = claim.work().join("start");
             crate::storage::create_folder(&folder)?;
             train::trainer::write_model(&towers, similarity, &folder)?;
             let ranks = ask(held, &folder, Half::Judging, progress);
@@ -156,7 +159,7 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
     };
     let bytes = train::trainer::memory_estimate(&towers, &sets, &request.options)?;
     before(bytes, held.as_ref(), &at_first.as_ref().map(Ranks::figures).unwrap_or_default());
-    let report = teach(&towers, &sets, &request.options, held.as_ref(), teacher.as_deref(), output, progress)?;
+    let report = teach(&towers, &sets, &request.options, held.as_ref(), teacher.as_deref(), &claim, progress)?;
     let verdict = match (&held, &at_first) {
         (Some(held), Some(first)) => {
             let last = ask(held, output, Half::Judging, progress)?;
@@ -175,7 +178,7 @@ fn teach(
     options: &TrainOptions,
     held: Option<&HeldOut>,
     teacher: Option<&dyn Encoder>,
-    output: &Path,
+    claim: &Claim,
     progress: &dyn Progress,
 ) -> Result<TrainReport> {
     let mut validate = |folder: &Path| -> Result<Validation> {
@@ -184,7 +187,8 @@ fn teach(
         Ok(Validation { value: mean(&ranks.reciprocal(10)), figures: ranks.figures() })
     };
     let validate = held.is_some().then_some(&mut validate as &mut train::trainer::Validate<'_>);
-    train::train(towers, sets, options, &mut Hooks { validate, teacher }, output, progress)
+    let validation = held.map(HeldOut::fingerprint);
+    train::train(towers, sets, options, &mut Hooks { validate, validation, teacher }, claim, progress)
 }
 
 fn example_set(source: &Source, read: &ReadOptions) -> Result<ExampleSet> {

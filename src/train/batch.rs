@@ -1,8 +1,9 @@
 //! Batches: which examples make a step, and which passages of it are no negatives of which query.
 //!
 //! A batch holds `B` queries, their `B` positives and after those all their hard negatives, `M` passages together.
-//! Passage `j` is forbidden to query `i` when it is, by id or by its words, any positive of `i`: the loss then does
-//! not see it. So two queries with the same positive share a batch, and neither pushes it away.
+//! Passage `j` is forbidden to query `i` when it is, by id or by its words, any positive of `i`, or of another example
+//! that asks the same question: the loss then does not see it. So two queries with the same positive share a batch, and
+//! neither pushes it away.
 //!
 //! An epoch shuffles the examples of each set, cuts them into batches, and shuffles the batches of all sets: every
 //! batch is of one set, and sets are mixed by their sizes. Everything follows from seed and epoch alone, so a step can
@@ -26,7 +27,7 @@
 //! # let model = StaticModel::quantized(vocabulary, 2, &[0.0, 0.0, 0.0, 2.0, 4.0, 0.0])?;
 //! # let tower = FixedTower::of(&model, "compass", &Device::Cpu)?;
 //! # let example = |query: &str, id: &str| TrainingExample {
-//! #     query: Query::new(query, "north"),
+//! #     query: Query::new(query, format!("north {query}")),
 //! #     positives: vec![ExamplePassage { id: id.into(), title: String::new(), text: id.into(), provenance: None }],
 //! #     negatives: Vec::new(),
 //! # };
@@ -42,11 +43,15 @@
 use super::data::{Data, Place};
 use super::options::TrainOptions;
 use super::tower::Packed;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random::{Random, mix};
+use std::collections::HashMap;
 
 /// Added to the score of a forbidden pair; its share in the softmax is exactly 0 in f32.
 pub const FORBIDDEN: f32 = -1e9;
+
+/// Scores `B M` of a step at most: an array of them has 16 GiB, and the loss needs several.
+const MOST_SCORES: usize = 1 << 32;
 
 /// The texts of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +112,7 @@ impl Epoch {
     pub fn batch(&self, data: &Data<'_>, options: &TrainOptions, i: usize) -> Batch {
         let (set, examples) = &self.batches[i];
         let seed = mix(options.seed ^ mix(self.number as u64 + 1));
-        let mut columns: Vec<Place> = Vec::with_capacity(examples.len() * (1 + options.hard_negatives));
+        let mut columns: Vec<Place> = Vec::with_capacity(2 * examples.len());
         for example in examples {
             let positives = data.at(&data.examples[*example as usize].positives);
             columns.push(positives[Random::new(seed ^ mix(u64::from(*example) + 1)).below(positives.len())]);
@@ -117,15 +122,16 @@ impl Epoch {
             let taken = options.hard_negatives.min(negatives.len());
             columns.extend((0..taken).map(|n| negatives[(self.number * taken + n) % negatives.len()]));
         }
+        let mut marked: HashMap<(bool, u32), Vec<usize>> = HashMap::new();
+        for (j, column) in columns.iter().enumerate() {
+            data.marks(*column).into_iter().for_each(|mark| marked.entry(mark).or_default().push(j));
+        }
         let mut mask = vec![0.0; examples.len() * columns.len()];
         let mut alone = 0;
         for (i, (example, row)) in examples.iter().zip(mask.chunks_mut(columns.len())).enumerate() {
-            let example = &data.examples[*example as usize];
-            for (j, (forbidden, column)) in row.iter_mut().zip(&columns).enumerate() {
-                if j != i && data.answers(example, *column) {
-                    *forbidden = FORBIDDEN;
-                }
-            }
+            let answers = data.at(&data.examples[*example as usize].answers).iter();
+            let columns = answers.flat_map(|answer| data.marks(*answer)).filter_map(|mark| marked.get(&mark)).flatten();
+            columns.filter(|j| **j != i).for_each(|j| row[*j] = FORBIDDEN);
             alone += usize::from(row.iter().filter(|forbidden| **forbidden == 0.0).count() == 1);
         }
         Batch {
@@ -145,9 +151,15 @@ pub fn check(data: &Data<'_>, options: &TrainOptions) -> Result<()> {
         return Err(Error::bad_input("the example files hold no example"));
     }
     for range in &data.sets {
-        let negatives = data.examples[range.clone()].iter().any(|example| !example.negatives.is_empty());
-        let hard = negatives && options.hard_negatives > 0;
-        if range.len().min(options.batch) == 1 && !hard {
+        let negatives = data.examples[range.clone()].iter().map(|example| example.negatives.len()).max().unwrap_or(0);
+        let hard = negatives.min(options.hard_negatives);
+        let b = range.len().min(options.batch);
+        let scores = hard.checked_add(1).and_then(|passages| b.checked_mul(b)?.checked_mul(passages));
+        if scores.is_none_or(|scores| scores > MOST_SCORES) {
+            let message = format!("{b} questions a step with {hard} hard negatives each are more than memory holds");
+            return Err(Error::new(ErrorKind::Limit, message).hint("a smaller `--batch`, or fewer `--negatives`"));
+        }
+        if b == 1 && hard == 0 {
             let message = "batch of 1 and no hard negatives: the loss would be 0 at every step";
             return Err(Error::bad_input(message).hint("give more examples and a larger `--batch`, or hard negatives"));
         }
@@ -181,8 +193,12 @@ mod tests {
     }
 
     fn example(id: &str, positives: &[(&str, &str)], negatives: &[(&str, &str)]) -> TrainingExample {
+        asking(Query::new(id, format!("q {id}")), positives, negatives)
+    }
+
+    fn asking(query: Query, positives: &[(&str, &str)], negatives: &[(&str, &str)]) -> TrainingExample {
         let passages = |all: &[(&str, &str)]| all.iter().map(|(id, text)| passage(id, text)).collect();
-        TrainingExample { query: Query::new(id, "q"), positives: passages(positives), negatives: passages(negatives) }
+        TrainingExample { query, positives: passages(positives), negatives: passages(negatives) }
     }
 
     fn options(batch: usize, hard_negatives: usize) -> TrainOptions {
@@ -224,6 +240,60 @@ mod tests {
             assert!(forbidden(2, LONG).iter().all(|f| *f == near_duplicates));
             (0..4).for_each(|i| assert_eq!(batch.mask[i * 7 + i], 0.0));
         }
+    }
+
+    #[test]
+    fn examples_that_ask_the_same_question_share_its_answers() {
+        let near = format!("{LONG} more");
+        // 0 and 1 have the same words, once in another normal form; 1 and 2 the same id; 3 stands alone.
+        let first = vec![
+            asking(Query::new("x", "caf\u{e9}"), &[("p", "a b")], &[("m", "a"), ("twin", &near)]),
+            asking(Query::new("y", "cafe\u{301}"), &[("o", LONG)], &[("p", "other words under the same id")]),
+            asking(Query::new("y", "cafes"), &[("n", "b")], &[]),
+            asking(Query::new("z", "tea"), &[("q", "leaves")], &[("k", "far"), ("l", "a b")]),
+        ];
+        // Another file: `café` is the same question, ids are not the same ids.
+        let second = vec![
+            asking(Query::new("1", "caf\u{e9}"), &[("r", "a")], &[("s", "b"), ("m", "further")]),
+            asking(Query::new("z", "coffee"), &[("q", "c")], &[("n", "c c")]),
+        ];
+        let set = |name: &str, examples| ExampleSet { name: name.into(), examples };
+        let sets = [set("first", first), set("second", second)];
+        let (tower, options) = (tower(), options(4, 2));
+        let data = Data::prepare(&sets, &tower, &tower, &options, &Silent).unwrap();
+        let left = |i: usize| data.at(&data.examples[i].negatives).len();
+        // `a` answers 0 by way of the other file, `near` of line 1, `p` and `b` of lines 0 and 2.
+        assert_eq!([0, 1, 2, 3, 4, 5].map(left), [0, 0, 0, 2, 1, 1]);
+        assert_eq!((data.report().repeated, data.report().false_negatives), (4, 4));
+        let epoch = Epoch::new(&data, &options, 0);
+        let batches = (0..epoch.len()).map(|i| epoch.batch(&data, &options, i));
+        let batch = batches.into_iter().find(|batch| batch.set == 0).unwrap();
+        let m = batch.passages.len();
+        assert_eq!((batch.queries.len(), m), (4, 6));
+        for (i, query) in batch.texts.0.iter().enumerate() {
+            for j in (0..4).filter(|j| *j != i) {
+                let same = *query != 3 && batch.texts.0[j] != 3;
+                assert_eq!(
+                    batch.mask[i * m + j] == FORBIDDEN,
+                    same,
+                    "{query} and the positive of {}",
+                    batch.texts.0[j]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_no_memory_holds_is_refused() {
+        let examples: Vec<_> = (0..70_000).map(|i| example(&i.to_string(), &[(&i.to_string(), "a")], &[])).collect();
+        let sets = [ExampleSet { name: "s".into(), examples }];
+        let (tower, most) = (tower(), options(1_000_000_000, 1_000_000_000));
+        let data = Data::prepare(&sets, &tower, &tower, &most, &Silent).unwrap();
+        assert_eq!(check(&data, &most).unwrap_err().kind(), ErrorKind::Limit);
+        // So many negatives as there are: none.
+        let some = options(2, 1_000_000_000);
+        check(&data, &some).unwrap();
+        assert_eq!(Epoch::new(&data, &some, 0).batch(&data, &some, 0).passages.len(), 2);
     }
 
     #[test]

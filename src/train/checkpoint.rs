@@ -17,7 +17,7 @@ use super::failed;
 use super::gradients::with_values;
 use super::optimizer::Optimizer;
 use super::tower::{Parameter, Tower};
-use super::trainer::Validation;
+use super::trainer::{Losses, Validation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Mapped, create_folder, sync_folder, write_atomically};
 use candle_core::Tensor;
@@ -28,14 +28,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const CURRENT: &str = "CURRENT";
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
-/// Where a training stands. The losses are kept as text, which gives back every bit.
+/// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct State {
     pub(super) format: u32,
     /// Steps done.
@@ -51,9 +52,8 @@ pub(super) struct State {
     pub(super) baseline: Option<Validation>,
     pub(super) best: Option<Best>,
     pub(super) last: Option<Validation>,
-    /// Sum of the losses of the first steps, and their moving mean.
-    pub(super) loss_first: String,
-    pub(super) loss_mean: String,
+    /// Losses of the first and of the latest steps.
+    pub(super) losses: Losses,
     /// Examples gone through.
     pub(super) examples: u64,
     /// CRC-32 of each file.

@@ -2,20 +2,21 @@
 //!
 //! Example files go in ([`ExampleSet`]s); out come token ids without padding and, for each passage, two marks by which a
 //! batch tells that it is no negative of a query: its id (within its set) and its group of twins, the passages of
-//! equal or nearly equal words. Hard negatives that are a positive of their own query by either mark are left out, and
-//! counted.
+//! equal or nearly equal words. Examples that ask the same question, by its words or within a set by its id, have each
+//! other's positives for answers. Hard negatives that answer their own query by either mark are left out, and counted.
 //!
 //! Memory: 4 bytes a token of distinct texts, 8 a passage of an example, 512 a distinct passage while twins are
 //! looked for. Texts themselves stay with the caller.
 
 use super::options::TrainOptions;
 use super::tower::{Packed, Tower, passage_text};
-use super::twins;
+use super::twins::{self, root};
 use crate::collection::examples::{ExamplePassage, TrainingExample};
 use crate::encoder::contract::Role;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Stage};
 use crate::storage::sha256;
+use crate::text::nfc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ pub struct ExampleSet {
 pub(super) struct Place {
     /// Which distinct text it is.
     pub(super) text: u32,
-    /// Number of its id within its set.
+    /// Number of its id; equal ids of different sets have different numbers.
     pub(super) id: u32,
 }
 
@@ -47,6 +48,8 @@ pub(super) struct Place {
 pub(super) struct Example {
     /// Where its positives stand in `places`.
     pub(super) positives: Range<u32>,
+    /// Where everything stands that answers its question: its positives, or those of all examples that ask it.
+    pub(super) answers: Range<u32>,
     /// Where its hard negatives stand, hardest first.
     pub(super) negatives: Range<u32>,
 }
@@ -62,8 +65,11 @@ pub struct DataReport {
     pub twins: usize,
     /// Hard negatives kept.
     pub negatives: usize,
-    /// Hard negatives that were a positive of their query, or its twin, and were left out.
+    /// Hard negatives that answer their query, or are a twin of what does, and were left out.
     pub false_negatives: usize,
+    /// Examples whose question is asked by another example too.
+    #[serde(default)]
+    pub repeated: usize,
     /// Sets without any hard negative: they train on in-batch negatives alone.
     pub without_negatives: Vec<String>,
     /// Queries and passages of which the tower knows no token; they learn nothing.
@@ -111,6 +117,7 @@ impl<'a> Data<'a> {
             passage_texts: Vec::new(),
             report: DataReport::default(),
         };
+        let mut distinct_ids = 0;
         for set in sets {
             let mut ids: HashMap<&str, u32> = HashMap::new();
             let start = data.examples.len();
@@ -122,8 +129,10 @@ impl<'a> Data<'a> {
                 let mut places = |passages: &'a [ExamplePassage]| {
                     let from = data.places.len() as u32;
                     for passage in passages {
-                        let next = ids.len() as u32;
-                        let id = *ids.entry(passage.id.as_str()).or_insert(next);
+                        let id = *ids.entry(passage.id.as_str()).or_insert_with(|| {
+                            distinct_ids += 1;
+                            distinct_ids - 1
+                        });
                         let text = *distinct.entry((&passage.title, &passage.text)).or_insert_with(|| {
                             data.passage_texts.push(passage);
                             data.passage_texts.len() as u32 - 1
@@ -133,7 +142,7 @@ impl<'a> Data<'a> {
                     from..data.places.len() as u32
                 };
                 let (positives, negatives) = (places(&example.positives), places(&example.negatives));
-                data.examples.push(Example { positives, negatives });
+                data.examples.push(Example { answers: positives.clone(), positives, negatives });
                 data.query_texts.push(&example.query.text);
             }
             data.sets.push(start..data.examples.len());
@@ -149,6 +158,7 @@ impl<'a> Data<'a> {
             false => (0..passages.len() as u32).collect(),
         };
         progress.finish(Stage::Tokenizing);
+        data.unite(sets);
         data.leave_out_false_negatives();
         data.measure(sets, options);
         Ok(data)
@@ -163,8 +173,8 @@ impl<'a> Data<'a> {
     pub fn fingerprint(&self) -> String {
         let mut structure: Vec<u64> = self.sets.iter().flat_map(|set| [set.start as u64, set.end as u64]).collect();
         for example in &self.examples {
-            let (positives, negatives) = (&example.positives, &example.negatives);
-            structure.extend([positives.start, positives.end, negatives.start, negatives.end].map(u64::from));
+            let ranges = [&example.positives, &example.answers, &example.negatives];
+            structure.extend(ranges.into_iter().flat_map(|range| [range.start, range.end].map(u64::from)));
         }
         structure.extend(self.places.iter().flat_map(|place| [u64::from(place.text), u64::from(place.id)]));
         let offsets = [&self.queries, &self.passages].map(|texts| texts.offsets.iter().map(|at| *at as u64));
@@ -173,16 +183,52 @@ impl<'a> Data<'a> {
         sha256(&[bytemuck::cast_slice(&structure), tokens[0], tokens[1], tokens[2]])
     }
 
-    /// Whether a passage is, by id or by its words, one of an example's positives.
-    pub(super) fn answers(&self, example: &Example, place: Place) -> bool {
-        let group = self.groups[place.text as usize];
-        let mut positives = self.at(&example.positives).iter();
-        positives.any(|positive| positive.id == place.id || self.groups[positive.text as usize] == group)
+    /// The marks of a passage, its id and its group: two passages with one in common are the same to a batch.
+    pub(super) fn marks(&self, place: Place) -> [(bool, u32); 2] {
+        [(false, place.id), (true, self.groups[place.text as usize])]
+    }
+
+    /// Whether a passage answers an example's question.
+    fn answers(&self, example: &Example, place: Place) -> bool {
+        let [id, group] = self.marks(place);
+        self.at(&example.answers).iter().map(|answer| self.marks(*answer)).any(|[i, g]| i == id || g == group)
     }
 
     /// The places of a range.
     pub(super) fn at(&self, range: &Range<u32>) -> &[Place] {
         &self.places[range.start as usize..range.end as usize]
+    }
+
+    /// Gives examples that ask the same question each other's positives for answers: to the tower it is one question,
+    /// and what answers it in one line answers it in all.
+    fn unite(&mut self, sets: &[ExampleSet]) {
+        let mut question: Vec<u32> = (0..self.examples.len() as u32).collect();
+        let mut join = |a: u32, b: u32| {
+            let (a, b) = (root(&mut question, a), root(&mut question, b));
+            question[a.max(b) as usize] = a.min(b);
+        };
+        let mut by_text = HashMap::new();
+        let mut all = 0u32..;
+        for set in sets {
+            let mut by_id = HashMap::new();
+            for (example, i) in set.examples.iter().zip(&mut all) {
+                join(*by_text.entry(nfc(&example.query.text)).or_insert(i), i);
+                join(*by_id.entry(&example.query.id).or_insert(i), i);
+            }
+        }
+        let examples = 0..self.examples.len() as u32;
+        let mut asked: Vec<(u32, u32)> = examples.map(|i| (root(&mut question, i), i)).collect();
+        asked.sort_unstable();
+        for same in asked.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            let positives = same.iter().flat_map(|(_, i)| self.at(&self.examples[*i as usize].positives));
+            let mut answers: Vec<Place> = positives.copied().collect();
+            answers.sort_unstable_by_key(|place| self.marks(*place));
+            answers.dedup_by_key(|place| self.marks(*place));
+            let from = self.places.len() as u32;
+            self.places.extend(answers);
+            same.iter().for_each(|(_, i)| self.examples[*i as usize].answers = from..self.places.len() as u32);
+            self.report.repeated += same.len();
+        }
     }
 
     /// Moves hard negatives that answer their own query behind the range's end.

@@ -27,7 +27,7 @@ mod twins;
 pub mod vocabulary;
 
 pub use options::TrainOptions;
-pub use trainer::{Hooks, TrainReport, Validation, train};
+pub use trainer::{Claim, Hooks, TrainReport, Validation, train};
 
 use crate::error::{Error, Result};
 pub use candle_core::Device;

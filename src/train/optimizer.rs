@@ -215,6 +215,23 @@ impl Optimizer {
         Ok(())
     }
 
+    /// What is no number any more, by name: weights of a trained parameter, or its moments.
+    pub fn not_finite(&self, parameters: &[Parameter]) -> Result<Option<String>> {
+        for (parameter, moments) in parameters.iter().zip(&self.moments).filter(|(parameter, _)| parameter.trained) {
+            let moments = match moments {
+                Moments::Host { m, v, .. } => finite(m) && finite(v),
+                Moments::Device { m, v } => with_values(m, finite)? && with_values(v, finite)?,
+            };
+            let what = match with_values(parameter.var.as_tensor(), finite)? {
+                true if moments => continue,
+                true => "moments",
+                false => "weights",
+            };
+            return Ok(Some(format!("{what} of `{}`", parameter.name)));
+        }
+        Ok(None)
+    }
+
     /// Both moments of each parameter, in the parameters' order; with [`Optimizer::steps`] they are the whole state.
     pub fn state(&self) -> Result<Vec<MomentPair>> {
         let moments = self.moments.iter().map(|moments| match moments {
@@ -246,6 +263,10 @@ impl Optimizer {
         self.step = step;
         Ok(())
     }
+}
+
+fn finite(values: &[f32]) -> bool {
+    values.par_chunks(BLOCK).all(|block| block.iter().fold(true, |finite, x| finite & x.is_finite()))
 }
 
 /// What gradients of length `norm` are multiplied by so that they are no longer than `most`.
@@ -333,6 +354,21 @@ mod tests {
 
     fn values(parameter: &Parameter) -> Vec<f32> {
         with_values(parameter.var.as_tensor(), <[f32]>::to_vec).unwrap()
+    }
+
+    #[test]
+    fn weights_and_moments_that_are_no_numbers_are_found() {
+        let parameters = [parameter("a", &[1.0; 3], &[3], false), parameter("b", &[1.0; 3], &[3], false)];
+        let mut optimizer = Optimizer::new(AdamW::default(), &parameters).unwrap();
+        assert_eq!(optimizer.not_finite(&parameters).unwrap(), None);
+        // Its square is beyond f32: the weight stays where it is, for ever.
+        let mut gradients = Gradients::new(2);
+        gradients.add(1, Tensor::new(&[0.0f32, 1e30, 0.0], &Device::Cpu).unwrap()).unwrap();
+        optimizer.step(&parameters, &gradients, 0.1, 1.0).unwrap();
+        assert_eq!(values(&parameters[1]), [1.0; 3]);
+        assert_eq!(optimizer.not_finite(&parameters).unwrap().as_deref(), Some("moments of `b`"));
+        parameters[0].var.set(&Tensor::new(&[0.0f32, 1.0, f32::NAN], &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(optimizer.not_finite(&parameters).unwrap().as_deref(), Some("weights of `a`"));
     }
 
     /// PyTorch 2 says so:

@@ -1,10 +1,14 @@
 //! What can be set of a training, and where the defaults come from.
 
+use super::gradcache::Towers;
 use super::loss::{Distillation, LossOptions};
 use super::optimizer::Decay;
 use super::tower::Tower;
 use crate::encoder::contract::Similarity;
 use crate::error::{Error, Result};
+
+/// The greatest number of anything counted here: what is above it is a slip, and below it no product of two overflows.
+const MOST: usize = 1_000_000_000;
 
 /// How many steps the rate rises.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +24,7 @@ pub enum Warmup {
 pub struct TrainOptions {
     /// How rows are compared, in the loss and by the folder that is written; `None` keeps the folder's own way.
     pub similarity: Option<Similarity>,
-    /// `τ`; `None` is .05 for cosine and 1 for dot.
+    /// `τ`; `None` is 1 for dot and, for cosine, what suits the family ([`Tower::temperature`]).
     pub temperature: Option<f64>,
     /// Whether passages look for their query too.
     pub symmetric: bool,
@@ -36,9 +40,9 @@ pub struct TrainOptions {
     pub hard_negatives: usize,
     /// Whether near duplicates of a positive are no negatives either; equal texts never are.
     pub near_duplicates: bool,
-    /// Times the examples are gone through.
+    /// Times the examples are gone through, where `steps` does not say when to end.
     pub epochs: usize,
-    /// Steps after which training ends in any case.
+    /// Steps in all, however often they go through the examples.
     pub steps: Option<usize>,
     /// The highest rate `η`.
     pub rate: f64,
@@ -93,25 +97,22 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// For a static encoder: large batches, which cost little, a rate a hundred times higher, a lower temperature.
+    /// For a static encoder: large batches, which cost little, and a rate a hundred times higher.
     ///
     /// Tried on SQuAD (train with in-batch negatives, a third of dev asked over all paragraphs): rates of .001 and .01
-    /// were worse, `τ` of .02 and .03 gave .573 and .571 MRR@10 where .05 gave .562 and .1 less than at the start (.524).
+    /// were worse.
     pub fn for_static() -> Self {
-        TrainOptions {
-            temperature: Some(0.03),
-            batch: 512,
-            chunk: 4096,
-            rate: 0.003,
-            epochs: 3,
-            ..TrainOptions::default()
-        }
+        TrainOptions { batch: 512, chunk: 4096, rate: 0.003, epochs: 3, ..TrainOptions::default() }
     }
 
-    /// The loss these options ask for, over a tower that compares rows in its own way.
+    /// The loss these options ask for, over a tower with its own way to compare rows and its own usual temperature.
     pub fn loss(&self, tower: &dyn Tower) -> LossOptions {
         let similarity = self.similarity.unwrap_or(tower.similarity());
-        let usual = if similarity == Similarity::Cosine { 0.05 } else { 1.0 };
+        let usual = match similarity {
+            Similarity::Cosine => tower.temperature(),
+            // Inner products are not bounded: their spread is learnt, not set.
+            Similarity::Dot => 1.0,
+        };
         LossOptions {
             similarity,
             temperature: self.temperature.unwrap_or(usual),
@@ -119,6 +120,11 @@ impl TrainOptions {
             matryoshka: self.matryoshka.clone(),
             distillation: self.distillation,
         }
+    }
+
+    /// Steps in all, with so many an epoch.
+    pub fn total(&self, epoch_steps: usize) -> usize {
+        self.steps.unwrap_or(self.epochs.saturating_mul(epoch_steps))
     }
 
     /// Steps of the warm-up among `total`.
@@ -129,33 +135,59 @@ impl TrainOptions {
         }
     }
 
-    /// Refuses settings that mean nothing, for rows of `dimension` components.
-    pub fn check(&self, dimension: usize) -> Result<()> {
+    /// Refuses settings that mean nothing; reads nothing.
+    pub fn check(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::usage(message));
-        for (name, value) in [("batch", self.batch), ("chunk", self.chunk), ("epochs", self.epochs)] {
-            if value == 0 {
-                return refuse(format!("`{name}` is 0"));
+        let warmup = if let Warmup::Steps(steps) = self.warmup { steps } else { 0 };
+        let counts = [
+            ("batch", 1, Some(self.batch)),
+            ("chunk", 1, Some(self.chunk)),
+            ("epochs", 1, Some(self.epochs)),
+            ("steps", 1, self.steps),
+            ("hard negatives", 0, Some(self.hard_negatives)),
+            ("warm-up", 0, Some(warmup)),
+            ("validate every", 1, self.validate_every),
+            ("patience", 1, self.patience),
+            ("checkpoint every", 1, Some(self.checkpoint_every)),
+        ];
+        for (name, least, value) in counts {
+            if let Some(value) = value.filter(|value| !(least..=MOST).contains(value)) {
+                return refuse(format!("`{name}` is {value}, not a number from {least} to a thousand million"));
             }
         }
-        if [self.steps, self.validate_every, self.patience, Some(self.checkpoint_every)].contains(&Some(0)) {
-            return refuse("a number of steps, or the patience, is 0".into());
-        }
-        let above = [("temperature", self.temperature), ("rate", Some(self.rate)), ("clip", self.clip)];
-        for (name, value) in above.into_iter().chain([("teacher temperature", Some(self.distillation.temperature))]) {
-            if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
-                return refuse(format!("`{name}` is {}, not a number above 0", value.unwrap_or_default()));
+        let above = [
+            ("temperature", self.temperature),
+            ("rate", Some(self.rate)),
+            ("clip", self.clip),
+            ("teacher temperature", Some(self.distillation.temperature)),
+        ];
+        for (name, value) in above {
+            // Weights and scores are f32, in which such a number must still be one.
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && (*value as f32).is_normal())) {
+                return refuse(format!("`{name}` is {value}, not a number above 0 that 32 bits can hold"));
             }
         }
         for (name, value) in [("weight decay", self.weight_decay), ("teacher weight", self.distillation.weight)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(format!("`{name}` is {value}, not a number from 0 up"));
+            if !(value >= 0.0 && (value as f32).is_finite()) {
+                return refuse(format!("`{name}` is {value}, not a number from 0 up that 32 bits can hold"));
             }
         }
-        if matches!(self.warmup, Warmup::Share(share) if !(0.0..=1.0).contains(&share)) {
-            return refuse("the share of the warm-up does not lie between 0 and 1".into());
+        match self.warmup {
+            Warmup::Share(share) if !(0.0..=1.0).contains(&share) => {
+                refuse(format!("the warm-up takes {share} of all steps, which is no share between 0 and 1"))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Refuses towers that do not belong together, and widths that their rows do not have.
+    pub fn fits(&self, towers: &Towers) -> Result<()> {
+        towers.check()?;
+        let dimension = towers.question.dimension();
         match self.matryoshka.iter().find(|(width, weight)| !(1..=dimension).contains(width) || !weight.is_finite()) {
-            Some((width, weight)) => refuse(format!("width {width} with weight {weight} for rows of {dimension}")),
+            Some((width, weight)) => {
+                Err(Error::usage(format!("width {width} with weight {weight} for rows of {dimension} components")))
+            }
             None => Ok(()),
         }
     }
@@ -165,7 +197,7 @@ impl TrainOptions {
         let distillation = (self.distillation.temperature, self.distillation.weight);
         vec![
             ("similarity", self.similarity.map_or("the model's", Similarity::name).to_string()),
-            ("temperature", format!("{:?}", self.temperature)),
+            ("temperature", self.temperature.map_or("the usual".into(), |temperature| temperature.to_string())),
             ("symmetric", self.symmetric.to_string()),
             ("matryoshka", format!("{:?}", self.matryoshka)),
             ("distillation", format!("{distillation:?}")),
@@ -173,8 +205,7 @@ impl TrainOptions {
             ("chunk", self.chunk.to_string()),
             ("hard negatives", self.hard_negatives.to_string()),
             ("near duplicates", self.near_duplicates.to_string()),
-            ("epochs", self.epochs.to_string()),
-            ("steps", format!("{:?}", self.steps)),
+            ("length", self.steps.map_or(format!("{} epochs", self.epochs), |steps| format!("{steps} steps"))),
             ("rate", format!("{:?}", self.rate)),
             ("warm-up", format!("{:?}", self.warmup)),
             ("decay", format!("{:?}", self.decay)),
@@ -184,5 +215,79 @@ impl TrainOptions {
             ("validate every", format!("{:?}", self.validate_every)),
             ("patience", format!("{:?}", self.patience)),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::fixed::StaticModel;
+    use crate::train::fixed::FixedTower;
+    use candle_core::Device;
+
+    #[test]
+    fn what_means_nothing_or_overflows_is_refused_by_name() {
+        let (huge, usual) = (usize::MAX, TrainOptions::default());
+        let with = |change: &dyn Fn(&mut TrainOptions)| {
+            let mut options = usual.clone();
+            change(&mut options);
+            options
+        };
+        usual.check().unwrap();
+        TrainOptions::for_static().check().unwrap();
+        let mut cases: Vec<(&str, TrainOptions)> = Vec::new();
+        for count in [0, huge] {
+            cases.push(("batch", with(&|o| o.batch = count)));
+            cases.push(("chunk", with(&|o| o.chunk = count)));
+            cases.push(("epochs", with(&|o| o.epochs = count)));
+            cases.push(("steps", with(&|o| o.steps = Some(count))));
+            cases.push(("validate every", with(&|o| o.validate_every = Some(count))));
+            cases.push(("patience", with(&|o| o.patience = Some(count))));
+            cases.push(("checkpoint every", with(&|o| o.checkpoint_every = count)));
+        }
+        cases.push(("hard negatives", with(&|o| o.hard_negatives = huge)));
+        cases.push(("warm-up", with(&|o| o.warmup = Warmup::Steps(huge))));
+        for number in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            cases.push(("temperature", with(&|o| o.temperature = Some(number))));
+            cases.push(("rate", with(&|o| o.rate = number)));
+            cases.push(("clip", with(&|o| o.clip = Some(number))));
+            cases.push(("teacher temperature", with(&|o| o.distillation.temperature = number)));
+            cases.push(("weight decay", with(&|o| o.weight_decay = number)));
+            cases.push(("teacher weight", with(&|o| o.distillation.weight = number)));
+            cases.push(("warm-up", with(&|o| o.warmup = Warmup::Share(number))));
+        }
+        for zero in [0.0, 1e-300] {
+            cases.push(("temperature", with(&|o| o.temperature = Some(zero))));
+            cases.push(("rate", with(&|o| o.rate = zero)));
+        }
+        for (name, options) in cases {
+            let error = options.check().expect_err(name);
+            assert!(error.kind() == crate::ErrorKind::Usage && error.message().contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn steps_are_counted_without_overflow_and_come_before_epochs() {
+        let epochs = TrainOptions { epochs: MOST, ..TrainOptions::default() };
+        assert_eq!(epochs.total(3), 3 * MOST);
+        assert_eq!(epochs.total(usize::MAX), usize::MAX);
+        assert_eq!(TrainOptions { epochs: 1, steps: Some(7), ..epochs }.total(3), 7);
+    }
+
+    #[test]
+    fn the_usual_temperature_is_that_of_similarity_and_family() {
+        let words = ["[UNK]", "a"].map(String::from).to_vec();
+        let model = StaticModel::quantized(words, 2, &[0.0, 0.0, 1.0, 2.0]).unwrap();
+        let (cosine, folder) = (FixedTower::of(&model, "x", &Device::Cpu).unwrap(), tempfile::tempdir().unwrap());
+        cosine.write(folder.path(), Similarity::Dot).unwrap();
+        let dot = FixedTower::open(folder.path(), "x", &Device::Cpu).unwrap();
+        for options in [TrainOptions::default(), TrainOptions::for_static()] {
+            let asked = |similarity, temperature| TrainOptions { similarity, temperature, ..options.clone() };
+            let of = |options: TrainOptions, tower: &FixedTower| options.loss(tower).temperature;
+            assert_eq!((of(asked(None, None), &cosine), of(asked(None, None), &dot)), (0.03, 1.0));
+            assert_eq!(of(asked(Some(Similarity::Dot), None), &cosine), 1.0);
+            assert_eq!(of(asked(Some(Similarity::Cosine), None), &dot), 0.03);
+            assert_eq!(of(asked(None, Some(0.2)), &dot), 0.2);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Content<'a> {
     pub(super) card: &'a str,
 }
 
-/// Writes a compact model, whose rows are compared by cosine and whose texts have no prompt.
+/// Writes a compact model, whose texts have no prompt.
 pub(super) fn write_model(model: &StaticModel, similarity: Similarity, card: &str, folder: &Path) -> Result<()> {
     let content = Content {
         tokenizer: &tokenizer(model),

@@ -99,6 +99,12 @@ pub trait Tower: Send + Sync {
     /// How the folder it came from compares rows.
     fn similarity(&self) -> Similarity;
 
+    /// `τ` of a loss over cosines where none is asked for; .05 as in SimCSE (T. Gao et al., 2021) and
+    /// sentence-transformers, whose scale is 20.
+    fn temperature(&self) -> f64 {
+        0.05
+    }
+
     /// A text's ids, prompt and special tokens included, cut to the length this tower takes.
     fn tokens(&self, text: &str, role: Role) -> Result<Vec<u32>>;
 

@@ -14,25 +14,33 @@
 //! ```
 //!
 //! Stopped at any step and resumed, the weights are those of a run that was not stopped, bit for bit, on one machine and
-//! with one number of threads. A loss or gradient that is not finite stops it, and the last checkpoint is kept.
+//! with one number of threads. A loss, gradient, weight or figure that is not finite stops it: no checkpoint is written
+//! of such a step, and the last good one is kept.
 //!
 //! ```no_run
 //! use candle_core::Device;
 //! use parallax::Silent;
-//! use parallax::train::{Hooks, TrainOptions, data::ExampleSet, fixed::FixedTower, gradcache::Towers, train};
+//! use parallax::train::{Claim, Hooks, TrainOptions, data::ExampleSet, fixed::FixedTower, gradcache::Towers, train};
 //! let towers = Towers::shared(Box::new(FixedTower::builtin(&Device::Cpu)?));
 //! let sets = [ExampleSet { name: "squad".into(), examples: Vec::new() }];
-//! let report = train(&towers, &sets, &TrainOptions::for_static(), &mut Hooks::default(), "out".as_ref(), &Silent)?;
+//! let options = TrainOptions::for_static();
+//! let claim = Claim::take("out".as_ref(), &options)?;
+//! let report = train(&towers, &sets, &options, &mut Hooks::default(), &claim, &Silent)?;
 //! assert!(report.loss_last < report.loss_first);
 //! # Ok::<(), parallax::Error>(())
 //! ```
 
+mod claim;
 mod log;
+mod losses;
 mod run;
 mod teacher;
 
+pub use claim::Claim;
+pub(super) use losses::Losses;
+
 use super::batch;
-use super::checkpoint::{Checkpoints, compare};
+use super::checkpoint::compare;
 use super::data::{Data, DataReport, ExampleSet};
 use super::gradcache::Towers;
 use super::gradients::with_values;
@@ -41,7 +49,7 @@ use super::tower::{Tower, passage_text};
 use crate::encoder::contract::{Encoder, Role, Similarity};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Stage};
-use crate::storage::{WriteLock, create_folder};
+use crate::storage::create_folder;
 use fs_err as fs;
 use run::Run;
 use serde::{Deserialize, Serialize};
@@ -75,6 +83,8 @@ pub struct Hooks<'a> {
     /// Called before the first step, every [`TrainOptions::validate_every`] steps and after the last. The same weights
     /// must give the same figures, or a resumed training is not the same.
     pub validate: Option<&'a mut Validate<'a>>,
+    /// What it measures on, as a fingerprint: a training is not resumed with another choice of its best step.
+    pub validation: Option<String>,
     /// An encoder whose scores are learnt too.
     pub teacher: Option<&'a dyn Encoder>,
 }
@@ -90,9 +100,9 @@ pub struct TrainReport {
     pub steps_per_epoch: usize,
     /// Examples gone through.
     pub examples: u64,
-    /// Mean loss of the first steps.
+    /// Mean loss of the first steps: 20, or half of all where these are fewer.
     pub loss_first: f64,
-    /// Moving mean of the loss at the end.
+    /// Mean loss of as many steps at the end, none of them among the first; the same figure only after a single step.
     pub loss_last: f64,
     /// Figures before the first step.
     pub baseline: Option<Validation>,
@@ -110,41 +120,34 @@ pub struct TrainReport {
     pub settings: Vec<(String, String)>,
 }
 
-/// Trains the towers and writes the model; see the module's head.
+/// Trains the towers and writes the model into a claimed folder; see the module's head.
 ///
 /// # Errors
 ///
-/// Refuses options, towers or examples from which nothing could be learnt, a folder that holds something already, and
-/// a resumed training whose settings or data differ. Stops at a loss or gradient that is not finite. An interrupted
-/// training writes a checkpoint before it gives [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
+/// Refuses options, towers or examples from which nothing could be learnt, and a resumed training whose settings or
+/// data differ. Stops at a loss, gradient, weight or figure that is not finite. An interrupted training writes a checkpoint before it gives [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
 pub fn train(
     towers: &Towers,
     sets: &[ExampleSet],
     options: &TrainOptions,
     hooks: &mut Hooks<'_>,
-    output: &Path,
+    claim: &Claim,
     progress: &dyn Progress,
 ) -> Result<TrainReport> {
-    towers.check()?;
-    options.check(towers.question.dimension())?;
-    let checkpoints = Checkpoints::of(output);
-    if !options.resume {
-        vacant(output, checkpoints.newest()?.is_some())?;
-    }
-    create_folder(checkpoints.folder())?;
-    let _lock = WriteLock::take(checkpoints.folder())?;
+    options.check()?;
+    options.fits(towers)?;
     let data = Data::prepare(sets, &*towers.question, towers.passage(), options, progress)?;
     batch::check(&data, options)?;
     warn(&data, progress);
     let settings = settings(towers, options, hooks, &data)?;
-    if let Some(report) = finished(output)? {
-        compare(&report.settings, &settings).map_err(|e| e.in_file(output.join(REPORT)))?;
-        checkpoints.remove()?;
+    if let Some(report) = finished(claim.output())? {
+        compare(&report.settings, &settings).map_err(|e| e.in_file(claim.output().join(REPORT)))?;
+        claim.checkpoints.remove()?;
         return Ok(report);
     }
-    let mut run = Run::new(towers, &data, options, output, checkpoints, settings, progress)?;
+    let mut run = Run::new(towers, &data, options, claim, settings, progress)?;
     progress.begin(Stage::Training, Some(run.total as u64));
-    progress.advance(Stage::Training, run.state.step as u64);
+    progress.resumed(Stage::Training, run.state.step as u64);
     let done = run.all_steps(hooks, hooks.teacher.map(|encoder| Teacher::new(encoder, &data)));
     progress.finish(Stage::Training);
     done?;
@@ -159,13 +162,14 @@ pub fn memory_estimate(towers: &Towers, sets: &[ExampleSet], options: &TrainOpti
     let (mut queries, mut passages, mut count) = (0, 0, 0);
     for example in &sample {
         queries += towers.question.tokens(&example.query.text, Role::Query)?.len();
-        for passage in example.positives.iter().chain(&example.negatives).take(1 + options.hard_negatives) {
+        for passage in example.positives.iter().chain(&example.negatives).take(options.hard_negatives.saturating_add(1))
+        {
             passages += towers.passage().tokens(&passage_text(passage), Role::Passage)?.len();
             count += 1;
         }
     }
     let (b, d) = (options.batch.min(examples.len()), towers.question.dimension());
-    let m = b * count / sample.len().max(1);
+    let m = b.saturating_mul(count) / sample.len().max(1);
     let bytes = towers.all().enumerate().flat_map(|(i, tower)| {
         let still = i == 1 && towers.freeze_passage;
         let bytes = move |count: usize, trained: bool| count as u64 * if trained && !still { 16 } else { 4 };
@@ -177,8 +181,10 @@ pub fn memory_estimate(towers: &Towers, sets: &[ExampleSet], options: &TrainOpti
     };
     let activations =
         chunk(&*towers.question, b, queries, sample.len()).max(chunk(towers.passage(), m, passages, count));
-    let loss = 4 * (10 * b * m + 3 * (b + m) * d) as u64;
-    Ok(bytes.sum::<u64>() + activations + loss)
+    let [b, m, d] = [b, m, d].map(|n| n as u64);
+    let scores = b.saturating_mul(m).saturating_mul(40);
+    let rows = b.saturating_add(m).saturating_mul(d).saturating_mul(12);
+    Ok([activations, scores, rows].into_iter().fold(bytes.sum(), u64::saturating_add))
 }
 
 /// Writes the towers into a folder: one at its root, two into [`QUESTION`] and [`PASSAGE`].
@@ -193,24 +199,6 @@ pub fn write_model(towers: &Towers, similarity: Similarity, folder: &Path) -> Re
             passage.write(&p, similarity)
         }
     }
-}
-
-/// Refuses a folder in which something would be overwritten.
-fn vacant(output: &Path, unfinished: bool) -> Result<()> {
-    let message = match () {
-        () if unfinished => "an unfinished training",
-        () if output.join(REPORT).exists() => "a finished training",
-        () if ["modules.json", "config.json", QUESTION, PASSAGE].iter().any(|name| output.join(name).exists()) => {
-            "a model"
-        }
-        () => return Ok(()),
-    };
-    let error = Error::usage(format!("`{}` holds {message} already", output.display()));
-    Err(if unfinished {
-        error.hint("go on with `--resume`, or name another folder")
-    } else {
-        error.hint("name another folder")
-    })
 }
 
 /// The report of a training that is over.
@@ -246,11 +234,16 @@ fn settings(
     hooks: &Hooks<'_>,
     data: &Data<'_>,
 ) -> Result<Vec<(String, String)>> {
+    // What was left to the model is named, so that asking for the same is no other setting.
+    let loss = options.loss(&*towers.question);
+    let named =
+        TrainOptions { similarity: Some(loss.similarity), temperature: Some(loss.temperature), ..options.clone() };
     let mut settings: Vec<(String, String)> =
-        options.settings().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        named.settings().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
     let mut set = |name: &str, value: String| settings.push((name.to_string(), value));
     set("teacher", hooks.teacher.map_or("none".into(), |teacher| teacher.card().fingerprint.clone()));
-    set("validation", if hooks.validate.is_some() { "yes" } else { "no" }.into());
+    let validation = hooks.validation.clone().unwrap_or("without a fingerprint".into());
+    set("validation set", if hooks.validate.is_some() { validation } else { "none".into() });
     set("frozen passage tower", towers.freeze_passage.to_string());
     set("examples", data.fingerprint());
     for (name, tower) in ["start of the first tower", "start of the second tower"].iter().zip(towers.all()) {

@@ -50,6 +50,10 @@ fn a_static_model_learns_is_judged_and_serves_an_index() {
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     let other = train(&env, &format!("--model builtin --batch 32 --epochs 4 --validate {dev} --resume -o model"));
     assert!(other.code != 0 && other.stderr.contains("`batch` was 64"), "{}", other.stderr);
+    // Nor with other questions to choose by.
+    let fewer = "--validate-queries 60 --resume -o model";
+    let other = train(&env, &format!("--model builtin --batch 64 --epochs 4 --validate {dev} {fewer}"));
+    assert!(other.code == 1 && other.stderr.contains("`validation set` was"), "{}", other.stderr);
 }
 
 #[test]
@@ -61,6 +65,8 @@ fn a_model_that_got_worse_misses_the_gate() {
     let outcome = train(&env, &words);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("kept step 0"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("which is what was kept") && !outcome.stderr.contains("build-index"));
+    assert_eq!(outcome.stderr.matches("validating").count(), 2, "before and after, not each time: {}", outcome.stderr);
     let gated = train(&env, &format!("{words} --resume --gate"));
     assert_eq!(gated.code, 3, "{}", gated.stderr);
     assert!(gated.stderr.contains("no step was better"), "{}", gated.stderr);
@@ -92,7 +98,13 @@ fn a_transformer_learns_in_one_tower_and_in_two() {
     env.ok(&format!("build-index {dev} --name one --encoder one"));
     let two = train(&env, &format!("--model {bert} --question-model {bert} --freeze passage {short} -o two"));
     assert_eq!(two.code, 0, "{}", two.stderr);
-    env.ok(&format!("build-index {dev} --name two --encoder two/passage --question-encoder two/question"));
+    let next = two.stderr.lines().find_map(|line| line.strip_prefix("next: parallax ")).unwrap();
+    assert_eq!(
+        next, "build-index SOURCE --name NAME --encoder two/passage --question-encoder two/question",
+        "{}",
+        two.stderr
+    );
+    env.ok(&next.replace("SOURCE", &dev).replace("NAME", "two"));
     let weights = |name: &str| std::fs::read(env.path(name)).unwrap();
     assert_ne!(weights("two/passage/model.safetensors"), weights("two/question/model.safetensors"));
     let frozen = train(&env, &format!("--model {bert} --freeze passage {short} -o frozen"));
@@ -115,8 +127,60 @@ fn what_means_nothing_is_refused() {
         let outcome = train(&env, words);
         assert!(outcome.code == 2 || outcome.code == 1, "{words}: {} {}", outcome.code, outcome.stderr);
         assert!(outcome.stderr.contains(said), "{words}: {}", outcome.stderr);
+        assert!(!env.path("x").exists(), "{words} leaves a folder");
     }
     env.write("bad.jsonl", "{\"query_id\": \"1\", \"query\": \"q\"}\n");
     let outcome = env.run("train --examples bad.jsonl -o x");
     assert!(outcome.code == 1 && outcome.stderr.contains("bad.jsonl"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_is_wrong_with_the_command_is_said_before_anything_is_read() {
+    let env = TestEnv::new();
+    env.write("full/modules.json", "[]");
+    env.write("train/training/CURRENT", "checkpoint-00000007");
+    let huge = usize::MAX;
+    // The examples are not there: whoever looks for them first says so instead.
+    for (words, said) in [
+        ("-o full", "`full` holds a model already"),
+        ("-o train", "`train` holds an unfinished training already"),
+        ("--validate - -o x", "`--validate` is read twice"),
+        ("--add-vocabulary 9 --add-texts - -o x", "`--add-texts` is read twice"),
+        ("--epochs 1 --steps 1 -o x", "cannot be used with"),
+        ("--clip nan -o x", "'--clip <F>'"),
+        ("--warmup nan -o x", "'--warmup <F>'"),
+        ("--warmup 2.5 -o x", "neither a share below 1 nor a whole number"),
+        ("--lr nan -o x", "'--lr <F>'"),
+        ("--lr inf -o x", "'--lr <F>'"),
+        ("--lr 0 -o x", "`rate` is 0"),
+        ("--temperature 0 -o x", "`temperature` is 0"),
+        ("--temperature nan -o x", "'--temperature <F>'"),
+        ("--dropout nan -o x", "'--dropout <F>'"),
+        ("--dropout 1 -o x", "not a number from 0 to below 1"),
+        (&format!("--epochs {huge} -o x"), "`epochs` is 18446744073709551615"),
+        (&format!("--steps {huge} -o x"), "`steps` is 18446744073709551615"),
+        (&format!("--negatives {huge} -o x"), "`hard negatives` is 18446744073709551615"),
+        (&format!("--batch {huge} -o x"), "`batch` is 18446744073709551615"),
+        (&format!("--chunk {huge} -o x"), "`chunk` is 18446744073709551615"),
+        (&format!("--warmup {huge} -o x"), "`warm-up` is 18446744073709551615"),
+    ] {
+        let outcome = env.run(&format!("train --examples absent.jsonl {words}"));
+        assert!(outcome.code == 2 && outcome.stderr.contains(said), "{words}: {} {}", outcome.code, outcome.stderr);
+        assert!(!env.path("x").exists(), "{words} leaves a folder");
+    }
+    let absent = env.run("train --examples absent.jsonl -o x");
+    assert!(absent.code == 1 && absent.stderr.contains("absent.jsonl"), "{}", absent.stderr);
+    assert!(!env.path("x").exists());
+}
+
+#[test]
+fn numbers_as_large_as_they_may_be_train_what_there_is() {
+    let env = TestEnv::new();
+    mined(&env);
+    let most = 1_000_000_000;
+    let words = format!("--batch {most} --chunk {most} --negatives {most} --steps 1 --warmup {most} -o large");
+    let outcome = train(&env, &words);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    // A single step has one loss.
+    assert!(outcome.stderr.contains("   1 step   ") && !outcome.stderr.contains(" to "), "{}", outcome.stderr);
 }

@@ -15,8 +15,9 @@
 //! cut to 512 tokens, and a text of unknown words alone is a zero row.
 
 use super::{FixedEncoder, Rows, Table, Tokenizer};
-use crate::encoder::config::{Object, read_bounded, read_json};
+use crate::encoder::config::{Object, read_bounded};
 use crate::encoder::contract::{EncoderCard, Similarity};
+use crate::encoder::folder::settings;
 use crate::encoder::modules::modules;
 use crate::encoder::wordpiece::WordPiece;
 use crate::error::{Error, ErrorKind, Result};
@@ -98,34 +99,10 @@ fn describe(root: &Path) -> Result<Description> {
         return Err(Error::bad_input(message).in_file(root.join("modules.json")));
     }
     description.inner.clone_from(&modules[0].folder);
-    let settings = root.join("config_sentence_transformers.json");
-    if settings.exists() {
-        honour(&read_json(&settings)?, kinds.len() > 1, &mut description).map_err(|e| e.in_file(&settings))?;
-    }
-    Ok(description)
-}
-
-/// Prompts and similarity of `config_sentence_transformers.json`.
-fn honour(json: &Value, normalized: bool, description: &mut Description) -> Result<()> {
-    if !json["truncate_dim"].is_null() {
-        return Err(Error::bad_input("`truncate_dim` is not served"));
-    }
+    let (query_prompt, passage_prompt, similarity) = settings(root)?;
     // Rows of unit length: both similarities are one.
-    description.similarity = match json["similarity_fn_name"].as_str() {
-        None | Some("cosine") => Similarity::Cosine,
-        Some("dot" | "dot_product") if normalized => Similarity::Cosine,
-        Some("dot" | "dot_product") => Similarity::Dot,
-        Some(other) => return Err(Error::bad_input(format!("similarity `{other}` is not served"))),
-    };
-    let prompt = |names: &[&str]| names.iter().find_map(|name| json["prompts"][*name].as_str());
-    let default = match json["default_prompt_name"].as_str() {
-        Some(name) => Some(prompt(&[name]).ok_or_else(|| Error::bad_input(format!("no prompt is called `{name}`")))?),
-        None => None,
-    };
-    let or_default = |names: &[&str]| prompt(names).or(default).unwrap_or_default().to_string();
-    description.query_prompt = or_default(&["query"]);
-    description.passage_prompt = or_default(&["document", "passage", "corpus"]);
-    Ok(())
+    let similarity = if kinds.len() > 1 { Similarity::Cosine } else { similarity };
+    Ok(Description { similarity, query_prompt, passage_prompt, ..description })
 }
 
 /// A tokenizer of another family, served by the tokenizers crate.

@@ -133,7 +133,7 @@ fn other_tokenizers_and_truncation() {
 #[test]
 fn spoilt_folders_are_refused() {
     type Spoil = fn(&Path);
-    let cases: [(&str, Spoil); 12] = [
+    let cases: [(&str, Spoil); 13] = [
         ("no modules", |f| fs::write(f.join("modules.json"), "[]").unwrap()),
         ("not JSON", |f| fs::write(f.join("modules.json"), "[").unwrap()),
         ("another module", |f| {
@@ -149,6 +149,9 @@ fn spoilt_folders_are_refused() {
         }),
         ("default prompt", |f| {
             fs::write(f.join("config_sentence_transformers.json"), r#"{"default_prompt_name": "x"}"#).unwrap();
+        }),
+        ("a prompt that is no text", |f| {
+            fs::write(f.join("config_sentence_transformers.json"), r#"{"prompts": {"query": 3}}"#).unwrap();
         }),
         ("no tokenizer", |f| fs::remove_file(f.join("0_StaticEmbedding/tokenizer.json")).unwrap()),
         ("cut weights", |f| {

@@ -15,8 +15,8 @@ use crate::mining::{MineOptions, Mix, mine};
 use crate::progress::Progress;
 use crate::search::{Mode, Searcher};
 use crate::storage::{create_folder, write_atomically};
-use crate::train::TrainReport;
 use crate::train::trainer::{REPORT as TRAINED, write_model};
+use crate::train::{Claim, TrainReport};
 use fs_err as fs;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,8 @@ impl<'a> Circle<'a> {
             // The same wherever the folder lies.
             set.name = format!("round-{round}/{EXAMPLES}");
             let held = self.held_out()?;
-            teach(&towers, &[set], &self.options.training(), Some(held), None, &output, self.progress)?;
+            let options = self.options.training();
+            teach(&towers, &[set], &options, Some(held), None, &Claim::take(&output, &options)?, self.progress)?;
         }
         // Left where the run died between the report and this.
         folder::remove(&output.join("training"))?;

@@ -2,18 +2,19 @@
 //!
 //! At the head of each step, in this order: validation where it is due, the end where it is reached, a checkpoint where
 //! it is due, and the question whether to stop. What was done at the head and not yet kept is done again by a resumed
-//! run, with the same outcome. Then the step: batch, loss and gradients, clipping, AdamW, a line of the log.
+//! run, with the same outcome. Then the step: batch, loss and gradients, clipping, AdamW, a line of the log. Nothing is
+//! measured or kept of weights that are not finite.
 
 use super::log::Log;
 use super::teacher::Teacher;
-use super::{Hooks, LOG, REPORT, TrainReport, Validate, write_model};
+use super::{Claim, Hooks, LOG, REPORT, TrainReport, Validate, write_model};
 use crate::encoder::contract::Similarity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Stage};
 use crate::random::mix;
 use crate::storage::{create_folder, write_atomically};
 use crate::train::batch::Epoch;
-use crate::train::checkpoint::{Best, Checkpoints, State, read_weights, write_weights};
+use crate::train::checkpoint::{Best, State, read_weights, write_weights};
 use crate::train::data::Data;
 use crate::train::gradcache::{GradCache, Towers};
 use crate::train::gradients::{Gradient, Gradients};
@@ -24,15 +25,12 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
 
-/// Steps whose mean loss is the first one reported, and over which the moving mean forgets.
-const WINDOW: usize = 20;
-
 /// A training under way.
 pub(super) struct Run<'a> {
     towers: &'a Towers,
     data: &'a Data<'a>,
     options: &'a TrainOptions,
-    output: &'a Path,
+    claim: &'a Claim,
     progress: &'a dyn Progress,
     cache: GradCache<'a>,
     optimizers: Vec<Optimizer>,
@@ -41,16 +39,15 @@ pub(super) struct Run<'a> {
     pub(super) total: usize,
     epoch_steps: usize,
     similarity: Similarity,
-    checkpoints: Checkpoints,
     pub(super) state: State,
     /// Step of the newest checkpoint.
     saved: Option<usize>,
+    /// The step after which weights and moments were found finite last.
+    sound: Option<usize>,
     log: Log,
     started: Instant,
     /// Seconds of validation, which examples/s leave out.
     aside: f64,
-    loss_first: f64,
-    loss_mean: f64,
 }
 
 impl<'a> Run<'a> {
@@ -59,38 +56,35 @@ impl<'a> Run<'a> {
         towers: &'a Towers,
         data: &'a Data<'a>,
         options: &'a TrainOptions,
-        output: &'a Path,
-        checkpoints: Checkpoints,
+        claim: &'a Claim,
         settings: Vec<(String, String)>,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let epoch_steps = Epoch::new(data, options, 0).len();
-        let total = (options.epochs * epoch_steps).min(options.steps.unwrap_or(usize::MAX));
+        let total = options.total(epoch_steps);
         let loss = options.loss(&*towers.question);
         let similarity = loss.similarity;
         let constants = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
         let trained = towers.all().take(if towers.freeze_passage { 1 } else { 2 });
-        let newest = checkpoints.newest()?;
+        let newest = claim.checkpoints.newest()?;
         let mut run = Run {
             cache: GradCache::new(towers, loss, options.chunk),
             optimizers: trained.map(|tower| Optimizer::new(constants, tower.parameters())).collect::<Result<_>>()?,
             schedule: Schedule { rate: options.rate, warmup: options.warmup_steps(total), total, decay: options.decay },
             state: State { settings, ..State::default() },
-            log: Log::open(&output.join(LOG), if newest.is_some() { u64::MAX } else { 0 })?,
+            log: Log::open(&claim.output().join(LOG), if newest.is_some() { u64::MAX } else { 0 })?,
             towers,
             data,
             options,
-            output,
+            claim,
             progress,
             total,
             epoch_steps,
             similarity,
-            checkpoints,
             saved: None,
+            sound: None,
             started: Instant::now(),
             aside: 0.0,
-            loss_first: 0.0,
-            loss_mean: 0.0,
         };
         if let Some(folder) = newest {
             run.resume(&folder)?;
@@ -100,13 +94,9 @@ impl<'a> Run<'a> {
 
     fn resume(&mut self, folder: &Path) -> Result<()> {
         let settings = std::mem::take(&mut self.state.settings);
-        self.state = self.checkpoints.load(folder, &settings, self.towers.all(), &mut self.optimizers)?;
-        let number = |text: &str| {
-            text.parse().map_err(|_| Error::damaged(folder, format!("`{text}` is no number of its state")))
-        };
-        (self.loss_first, self.loss_mean) = (number(&self.state.loss_first)?, number(&self.state.loss_mean)?);
+        self.state = self.claim.checkpoints.load(folder, &settings, self.towers.all(), &mut self.optimizers)?;
         self.saved = Some(self.state.step);
-        self.log = Log::open(&self.output.join(LOG), self.state.log_bytes)?;
+        self.log = Log::open(&self.claim.output().join(LOG), self.state.log_bytes)?;
         Ok(())
     }
 
@@ -123,7 +113,7 @@ impl<'a> Run<'a> {
             }
             let early = self.options.patience.is_some_and(|patience| self.state.without_gain >= patience);
             if step == self.total || early {
-                return Ok(());
+                return self.finite();
             }
             if step > 0 && step.is_multiple_of(self.options.checkpoint_every) && self.saved != Some(step) {
                 self.save()?;
@@ -151,8 +141,10 @@ impl<'a> Run<'a> {
         if step == 0 {
             self.reached()?;
         }
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(self.not_finite(step + 1, loss, norm));
+        for (what, value) in [("loss", loss), ("length of the gradient", norm)] {
+            if !value.is_finite() {
+                return Err(self.diverged(format!("the {what} at step {} is {value}", step + 1)));
+            }
         }
         let rate = self.schedule.rate_of(step);
         let scale = clip(norm, self.options.clip);
@@ -161,11 +153,7 @@ impl<'a> Run<'a> {
         }
         self.state.step += 1;
         self.state.examples += batch.queries.len() as u64;
-        let n = self.state.step.min(WINDOW) as f64;
-        self.loss_mean += (loss - self.loss_mean) / n;
-        if step < WINDOW {
-            self.loss_first = self.loss_mean;
-        }
+        self.state.losses.push(loss);
         let seconds = self.started.elapsed().as_secs_f64() - self.aside;
         let speed = (self.state.examples - from) as f64 / seconds.max(1e-9);
         self.log.write(&json!({
@@ -173,7 +161,8 @@ impl<'a> Run<'a> {
             "loss": loss, "rate": rate, "gradient": norm, "alone": batch.alone, "examples_per_second": speed.round(),
         }))?;
         self.progress.advance(Stage::Training, 1);
-        self.progress.figure(Stage::Training, "loss", self.loss_mean);
+        self.progress.figure(Stage::Training, "loss", self.state.losses.now());
+        self.progress.figure(Stage::Training, "examples/s", speed);
         Ok(())
     }
 
@@ -189,26 +178,41 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Refuses to measure or keep weights that are no numbers. A row that no later text uses spoils no loss, so that
+    /// they are looked at themselves.
+    fn finite(&mut self) -> Result<()> {
+        let step = self.state.step;
+        if self.sound != Some(step) {
+            for (tower, optimizer) in self.towers.all().zip(&self.optimizers) {
+                if let Some(what) = optimizer.not_finite(tower.parameters())? {
+                    return Err(self.diverged(format!("after step {step} some {what} are not finite")));
+                }
+            }
+            self.sound = Some(step);
+        }
+        Ok(())
+    }
+
     fn validate(&mut self, validate: &mut Validate<'_>) -> Result<()> {
+        self.finite()?;
         let started = Instant::now();
         let step = self.state.step;
-        let candidate = self.checkpoints.folder().join("candidate");
+        let candidate = self.claim.work().join("candidate");
         if candidate.exists() {
             fs::remove_dir_all(&candidate).map_err(|e| Error::io(&candidate, "remove", e))?;
         }
         create_folder(&candidate)?;
         write_model(self.towers, self.similarity, &candidate)?;
         let mut found = validate(&candidate)?;
-        if !found.value.is_finite() {
-            return Err(Error::bad_input(format!("validation after step {step} gave {}", found.value)));
+        let all = found.figures.iter().map(|(name, figure)| (name.as_str(), *figure));
+        if let Some((name, figure)) = all.chain([("what decides", found.value)]).find(|(_, x)| !x.is_finite()) {
+            return Err(self.diverged(format!("in the validation after step {step} {name} is {figure}")));
         }
         found.value = rounded(found.value);
-        // JSON has no NaN.
-        found.figures.retain(|(_, figure)| figure.is_finite());
         found.figures.iter_mut().for_each(|(_, figure)| *figure = rounded(*figure));
         let best = self.state.best.as_ref().map_or(f64::NEG_INFINITY, |best| best.validation.value);
         if found.value > best {
-            write_weights(&self.checkpoints.best(step), self.towers.all())?;
+            write_weights(&self.claim.checkpoints.best(step), self.towers.all())?;
             self.state.best = Some(Best { step, validation: found.clone() });
             self.state.without_gain = 0;
         } else {
@@ -220,15 +224,16 @@ impl<'a> Run<'a> {
         self.state.validated = Some(step);
         let by_name: serde_json::Map<_, _> = found.figures.iter().map(|(name, x)| (name.clone(), json!(x))).collect();
         self.log.write(&json!({"step": step, "validation": found.value, "figures": by_name}))?;
+        self.progress.figure(Stage::Training, "validation", found.value);
         self.state.last = Some(found);
         self.aside += started.elapsed().as_secs_f64();
         Ok(())
     }
 
     fn save(&mut self) -> Result<()> {
+        self.finite()?;
         self.state.log_bytes = self.log.bytes;
-        (self.state.loss_first, self.state.loss_mean) = (self.loss_first.to_string(), self.loss_mean.to_string());
-        self.checkpoints.save(&mut self.state, self.towers.all(), &self.optimizers)?;
+        self.claim.checkpoints.save(&mut self.state, self.towers.all(), &self.optimizers)?;
         self.saved = Some(self.state.step);
         Ok(())
     }
@@ -243,15 +248,13 @@ impl<'a> Run<'a> {
             .hint("go on with `--resume`"))
     }
 
-    fn not_finite(&self, step: usize, loss: f64, norm: f64) -> Error {
-        let what = if loss.is_finite() { ("length of the gradient", norm) } else { ("loss", loss) };
-        let error = Error::bad_input(format!("the {} at step {step} is {}", what.0, what.1))
-            .hint("train into another folder with a lower rate (`--lr`) or a longer warm-up");
+    fn diverged(&self, message: String) -> Error {
+        let error = Error::bad_input(message)
+            .hint("train into another folder with a lower rate (`--lr`) or a longer warm-up (`--warmup`)");
         match self.saved {
-            Some(saved) => error.hint(format!(
-                "the checkpoint after step {saved} is kept in `{}`",
-                self.checkpoints.folder().display()
-            )),
+            Some(saved) => {
+                error.hint(format!("the checkpoint after step {saved} is kept in `{}`", self.claim.work().display()))
+            }
             None => error,
         }
     }
@@ -260,16 +263,17 @@ impl<'a> Run<'a> {
     pub(super) fn finish(self) -> Result<TrainReport> {
         let kept = self.state.best.as_ref().map_or(self.state.step, |best| best.step);
         if kept != self.state.step {
-            read_weights(&self.checkpoints.best(kept), self.towers.all())?;
+            read_weights(&self.claim.checkpoints.best(kept), self.towers.all())?;
         }
-        write_model(self.towers, self.similarity, self.output)?;
+        write_model(self.towers, self.similarity, self.claim.output())?;
+        let (loss_first, loss_last) = self.state.losses.ends(self.state.step);
         let report = TrainReport {
             steps: self.state.step,
             planned: self.total,
             steps_per_epoch: self.epoch_steps,
             examples: self.state.examples,
-            loss_first: rounded(self.loss_first),
-            loss_last: rounded(self.loss_mean),
+            loss_first: rounded(loss_first),
+            loss_last: rounded(loss_last),
             baseline: self.state.baseline,
             kept,
             best: self.state.best.map(|best| best.validation),
@@ -279,8 +283,8 @@ impl<'a> Run<'a> {
             settings: self.state.settings,
         };
         let json = serde_json::to_vec_pretty(&report).map_err(|e| Error::bug("a report is no JSON").because(e))?;
-        write_atomically(&self.output.join(REPORT), &json)?;
-        self.checkpoints.remove()?;
+        write_atomically(&self.claim.output().join(REPORT), &json)?;
+        self.claim.checkpoints.remove()?;
         Ok(report)
     }
 }

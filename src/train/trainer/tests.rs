@@ -87,8 +87,20 @@ fn run(options: &TrainOptions, output: &Path, progress: &dyn Progress) -> Result
     let towers = Towers::shared(Box::new(tower()));
     let sets = [set("a", 240, 1), set("b", 120, 0)];
     let mut validate = recall;
-    let mut hooks = Hooks { validate: Some(&mut validate), teacher: None };
-    train(&towers, &sets, options, &mut hooks, output, progress)
+    let mut hooks = Hooks { validate: Some(&mut validate), ..Hooks::default() };
+    go(&towers, &sets, options, &mut hooks, output, progress)
+}
+
+/// Claims the folder and trains into it.
+fn go(
+    towers: &Towers,
+    sets: &[ExampleSet],
+    options: &TrainOptions,
+    hooks: &mut Hooks<'_>,
+    output: &Path,
+    progress: &dyn Progress,
+) -> Result<TrainReport> {
+    train(towers, sets, options, hooks, &Claim::take(output, options)?, progress)
 }
 
 fn weights(output: &Path) -> (Vec<u8>, Vec<u8>) {
@@ -173,9 +185,9 @@ fn a_run_that_died_between_checkpoints_goes_on_from_the_last_one() {
         calls += 1;
         if calls == 3 { Err(Error::bug("killed")) } else { recall(folder) }
     };
-    let mut hooks = Hooks { validate: Some(&mut dies), teacher: None };
+    let mut hooks = Hooks { validate: Some(&mut dies), ..Hooks::default() };
     let sets = [set("a", 240, 1), set("b", 120, 0)];
-    assert!(train(&towers, &sets, &options(), &mut hooks, parts.path(), &Silent).is_err());
+    assert!(go(&towers, &sets, &options(), &mut hooks, parts.path(), &Silent).is_err());
     assert_eq!(std::fs::read_to_string(parts.path().join("training/CURRENT")).unwrap(), "checkpoint-00000007");
     let other = TrainOptions { resume: true, batch: 31, ..options() };
     let refused = run(&other, parts.path(), &Silent).unwrap_err();
@@ -220,11 +232,132 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint() {
     };
     let towers = Towers::shared(Box::new(tower()));
     let options = TrainOptions { similarity: Some(Similarity::Dot), ..options };
-    let error =
-        train(&towers, &[set("a", 240, 1)], &options, &mut Hooks::default(), folder.path(), &Silent).unwrap_err();
+    let error = go(&towers, &[set("a", 240, 1)], &options, &mut Hooks::default(), folder.path(), &Silent).unwrap_err();
     assert!(error.to_string().contains("at step 2 is"), "{error}");
     assert!(error.hints().iter().any(|hint| hint.contains("after step 1 is kept")), "{:?}", error.hints());
     assert!(folder.path().join("training/checkpoint-00000001").exists());
+}
+
+/// A training whose validation after so many steps leaves NaN in a weight that no text of the examples uses.
+fn poisoned(step: usize, output: &Path) -> Result<TrainReport> {
+    let towers = Towers::shared(Box::new(tower()));
+    let var = towers.question.parameters()[0].var.clone();
+    let mut seen = 0;
+    let mut validate = |folder: &Path| {
+        let found = recall(folder);
+        if seen == step {
+            let mut values = with_values(var.as_tensor(), <[f32]>::to_vec)?;
+            values[0] = f32::NAN;
+            var.set(&candle_core::Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+        }
+        seen += 5;
+        found
+    };
+    let mut hooks = Hooks { validate: Some(&mut validate), ..Hooks::default() };
+    go(&towers, &[set("a", 240, 1), set("b", 120, 0)], &options(), &mut hooks, output, &Silent)
+}
+
+#[test]
+fn weights_that_are_not_finite_are_never_kept() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(&options(), whole.path(), &Silent).unwrap();
+    // Before the checkpoint after step 14, and before the validation after step 20.
+    for (poison, checkpoint, found) in [(10, 7, 14), (15, 14, 20)] {
+        let folder = parts.path().join(poison.to_string());
+        let error = poisoned(poison, &folder).unwrap_err();
+        assert!(error.message().contains(&format!("after step {found} some weights of")), "{error}");
+        assert!(error.hints().iter().any(|hint| hint.contains(&format!("after step {checkpoint} is kept"))));
+        let current = std::fs::read_to_string(folder.join("training/CURRENT")).unwrap();
+        assert_eq!(current, format!("checkpoint-{checkpoint:08}"));
+        // The checkpoint is whole: what goes on from it ends as if nothing had been.
+        run(&TrainOptions { resume: true, ..options() }, &folder, &Silent).unwrap();
+        assert_eq!(weights(whole.path()), weights(&folder));
+    }
+    // After the last validation, and without any.
+    let error = poisoned(45, &parts.path().join("last")).unwrap_err();
+    assert!(error.message().contains("after step 48 some weights"), "{error}");
+}
+
+#[test]
+fn a_figure_that_is_not_finite_stops() {
+    for (value, figure, said) in [(f64::NAN, 0.5, "what decides is NaN"), (0.5, f64::INFINITY, "recall is inf")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut validate = |_: &Path| Ok(Validation { value, figures: vec![("recall".into(), figure)] });
+        let mut hooks = Hooks { validate: Some(&mut validate), ..Hooks::default() };
+        let towers = Towers::shared(Box::new(tower()));
+        let error = go(&towers, &[set("a", 240, 1)], &options(), &mut hooks, folder.path(), &Silent).unwrap_err();
+        assert!(error.message().contains("after step 0") && error.message().contains(said), "{error}");
+        // Nothing to go on with, nothing in the way of another try.
+        assert!(!folder.path().join("training").exists());
+    }
+}
+
+#[test]
+fn a_training_goes_on_with_its_own_validation_set_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = |validation: &str, progress: &dyn Progress| {
+        let towers = Towers::shared(Box::new(tower()));
+        let mut validate = recall;
+        let mut hooks = Hooks { validate: Some(&mut validate), validation: Some(validation.into()), teacher: None };
+        let options = TrainOptions { resume: true, ..options() };
+        go(&towers, &[set("a", 240, 1)], &options, &mut hooks, folder.path(), progress)
+    };
+    assert_eq!(once("dev", &Stop(AtomicUsize::new(9))).unwrap_err().kind(), ErrorKind::Interrupted);
+    for _ in 0..2 {
+        // Of a training that is not over, and of one that is.
+        let error = once("test", &Silent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+        assert!(
+            error.message().contains("`validation set` was dev") && error.message().contains("it is test"),
+            "{error}"
+        );
+        once("dev", &Silent).unwrap();
+    }
+}
+
+#[test]
+fn the_losses_of_a_short_training_are_of_its_two_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(&TrainOptions { steps: Some(8), ..options() }, folder.path(), &Silent).unwrap();
+    let log = std::fs::read_to_string(folder.path().join(LOG)).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let losses: Vec<f64> = lines.filter_map(|line| line["loss"].as_f64()).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert_eq!(losses.len(), 8);
+    assert!(
+        (report.loss_first - mean(&losses[..4])).abs() < 1e-9 && (report.loss_last - mean(&losses[4..])).abs() < 1e-9
+    );
+    assert!(report.loss_last < report.loss_first);
+}
+
+#[test]
+fn the_memory_of_absurd_numbers_is_estimated_without_overflow() {
+    let towers = Towers::shared(Box::new(tower()));
+    let absurd = TrainOptions { batch: usize::MAX, chunk: usize::MAX, hard_negatives: usize::MAX, ..options() };
+    let sets = [set("a", 240, 1)];
+    let sane = TrainOptions { batch: 240, chunk: 480, ..options() };
+    assert_eq!(memory_estimate(&towers, &sets, &absurd).unwrap(), memory_estimate(&towers, &sets, &sane).unwrap());
+}
+
+#[test]
+fn a_claim_has_one_holder_and_leaves_nothing_of_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("model");
+    let refuse = |options: TrainOptions| Claim::take(&output, &options).err().unwrap();
+    assert_eq!(refuse(TrainOptions { batch: 0, ..options() }).kind(), ErrorKind::Usage);
+    assert!(!output.exists());
+    let claim = Claim::take(&output, &options()).unwrap();
+    assert_eq!(refuse(options()).kind(), ErrorKind::Busy);
+    assert!(claim.work().exists());
+    drop(claim);
+    assert!(!output.exists());
+    // A folder of the user stays, and so does what is in it.
+    std::fs::create_dir(&output).unwrap();
+    drop(Claim::take(&output, &options()).unwrap());
+    assert!(output.exists());
+    std::fs::write(output.join("modules.json"), "[]").unwrap();
+    assert!(refuse(options()).message().contains("holds a model already"));
+    assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1);
 }
 
 #[test]
@@ -232,7 +365,7 @@ fn nothing_to_learn_from_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let towers = Towers::shared(Box::new(tower()));
     let train = |set: ExampleSet, options: TrainOptions| {
-        train(&towers, &[set], &options, &mut Hooks::default(), folder.path(), &Silent)
+        go(&towers, &[set], &options, &mut Hooks::default(), folder.path(), &Silent)
             .map(|_| ())
             .unwrap_err()
             .to_string()
@@ -255,9 +388,9 @@ fn two_towers_a_frozen_one_and_a_teacher() {
     let towers = Towers { question: Box::new(tower()), passage: Some(Box::new(tower())), freeze_passage: true };
     let distillation = super::super::loss::Distillation { temperature: 0.2, weight: 0.1 };
     let options = TrainOptions { epochs: 6, distillation, ..options() };
-    let mut hooks = Hooks { validate: None, teacher: Some(&*teacher) };
+    let mut hooks = Hooks { teacher: Some(&*teacher), ..Hooks::default() };
     let sets = [set("a", 240, 1)];
-    let report = train(&towers, &sets, &options, &mut hooks, folder.path(), &Silent).unwrap();
+    let report = go(&towers, &sets, &options, &mut hooks, folder.path(), &Silent).unwrap();
     assert!(report.loss_last < report.loss_first, "{} to {}", report.loss_first, report.loss_last);
     assert_eq!(report.kept, report.steps);
     assert_eq!(weights(&folder.path().join(PASSAGE)), weights(start.path()));
@@ -266,7 +399,7 @@ fn two_towers_a_frozen_one_and_a_teacher() {
     let table = (vocabulary().len() * 16) as u64;
     assert!(estimate > 20 * table && estimate < 20 * table + 2_000_000, "{estimate}");
     let shared = Towers { freeze_passage: true, ..Towers::shared(Box::new(tower())) };
-    assert!(train(&shared, &sets, &options, &mut Hooks::default(), folder.path(), &Silent).is_err());
+    assert!(go(&shared, &sets, &options, &mut Hooks::default(), folder.path(), &Silent).is_err());
 }
 
 /// Prints what a step of the size the built-in model is trained with costs, part by part.
