@@ -49,7 +49,7 @@ fn threads_change_nothing_and_the_screen_counts_everything() {
     assert_eq!(report["examples"], examples.len());
     for filters in report["filters"].as_array().unwrap() {
         let of = |key: &str| filters[key].as_u64().unwrap();
-        let kept = ["offered", "survived", "mined", "source"];
+        let kept = ["offered", "survived", "mined", "mean_rank", "source"];
         let filtered: u64 = filters
             .as_object()
             .unwrap()
@@ -154,7 +154,7 @@ fn nothing_is_written_over() {
     env.write("old.jsonl", "old");
     refused("--data beir -o old.jsonl", "--force");
     refused("--data beir -o e.jsonl --audit old.jsonl", "--force");
-    refused("--data beir -o beir --force", "not a file");
+    refused("--data beir -o indexes --force", "not a file");
     // Known before anything is mined, and nothing is left of what had been begun.
     let outcome = env.run("mine-negatives fox --data beir -o e.jsonl --audit absent/audit.json");
     assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);

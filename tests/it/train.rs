@@ -76,7 +76,7 @@ fn a_model_that_got_worse_misses_the_gate() {
 fn a_file_without_negatives_trains_on_the_batch_and_says_so() {
     let env = TestEnv::new();
     mined(&env);
-    env.ok("mine-negatives b --pseudo 200 --negatives 0 -o examples.jsonl");
+    env.ok("mine-negatives b --pseudo 200 --negatives 0 -o examples.jsonl --force");
     let outcome = train(&env, "--batch 64 --steps 4 -o pairs");
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(outcome.stderr.contains("in-batch negatives alone"), "{}", outcome.stderr);

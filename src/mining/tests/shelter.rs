@@ -78,12 +78,12 @@ fn what_answers_a_held_out_question_is_never_taken() {
     for mix in ["sparse", "random"] {
         let (taken, report) = take(Filters::default(), &protected, mix);
         assert_eq!(taken, ["holds", "free"], "an answer alone does not answer ({mix})");
-        assert_eq!(report.protected, 2);
-        assert_eq!(report.sources.iter().map(|of| of.filtered_by(Filter::ProtectedTwin)).sum::<u64>(), 2);
+        assert_eq!(report.protected, 4, "the judged one, and three among the best that hold the answer");
         // Twins of held-out passages are kept out whatever is asked of the mined questions' own; answers are not looked
         // for where they count for nothing.
         let (taken, report) = take(Filters::NONE, &protected, mix);
         assert_eq!((taken, report.protected), (vec!["answers", "holds", "free"], 1));
+        assert_eq!(report.sources[0].filtered_by(Filter::ProtectedTwin), 2);
     }
 }
 
