@@ -133,9 +133,9 @@ fn say(event: &Event<'_>, args: &Args, took: &str, ui: &Ui) {
             };
             row("questions", counts.train, "are learnt from");
             if counts.dropped > 0 {
-                row("", counts.dropped, "are held out too and left out of training");
+                row("", counts.dropped, "ask what a held-out one asks and are left out of training");
             }
-            let held_out = format!("of {}; none is mined for or trained on", counts.held_out);
+            let held_out = format!("{}: none is mined for or trained on", counts.held_out);
             row("held out", counts.choosing + counts.judging, &held_out);
             row("", counts.choosing, "choose the step, the fusion weight and the round (by dense RR@10)");
             row("", counts.judging, "judge: all other figures are theirs");
@@ -165,7 +165,7 @@ fn say(event: &Event<'_>, args: &Args, took: &str, ui: &Ui) {
     }
 }
 
-/// A round's figures, its gains below them, and whether it is kept.
+/// A round's figures and gains by the judging questions, and what the choosing ones make of it.
 fn judged(report: &RoundReport) -> String {
     let mut rows = vec![head(&format!("round {}", report.round))];
     rows.extend(report.systems.iter().map(|system| {
@@ -177,21 +177,24 @@ fn judged(report: &RoundReport) -> String {
         });
         std::iter::once(system.name.clone()).chain(cells).collect()
     }));
-    format!("{}{}hybrid is {}\n{}", table(&rows), table(&gains(report)), report.fusion, chosen(&report.choice))
+    format!(
+        "by the {} questions that judge; hybrid is {}\n{}{}{}",
+        thousands(report.queries.len() as u64),
+        report.fusion,
+        table(&rows),
+        gains(report),
+        chosen(&report.choice)
+    )
 }
 
 /// What the choosing questions say.
 fn chosen(choice: &Choice) -> String {
-    let Choice { mean, gain, .. } = choice;
-    match gain {
-        None => format!("choosing questions: dense RR@10 {mean:.4}"),
-        Some(gain) => {
-            let kept = if gain.test.is_gain() { "best so far" } else { "not kept" };
-            let (against, verdict) = (&gain.against, gain.test.verdict());
-            let how = format!("{} against {against}: {verdict}", difference(gain));
-            format!("choosing questions: dense RR@10 {mean:.4}, {how}; {}", bold(kept))
-        }
-    }
+    let questions = thousands(choice.queries.len() as u64);
+    let figure = format!("by the {questions} that choose: dense RR@10 {:.4}", choice.mean);
+    let Some(gain) = &choice.gain else { return figure };
+    let kept = if gain.test.is_gain() { "the best so far" } else { "not kept" };
+    let (against, verdict) = (&gain.against, gain.test.verdict());
+    format!("{figure}, against {against} {}, {verdict}: {}", difference(gain), bold(kept))
 }
 
 fn head(first: &str) -> Vec<String> {
@@ -204,13 +207,12 @@ fn difference(gain: &Gain) -> String {
     format!("{:+.4} [{low:+.4}, {high:+.4}], p {:.4}", gain.test.mean_difference, gain.test.p_randomization)
 }
 
-/// `dense RR@10 against round 0   +0.0123 [+0.0050, +0.0196], p 0.0010   gain`.
-fn gains(report: &RoundReport) -> Vec<Vec<String>> {
-    let row = |gain: &Gain| {
-        let what = format!("{} {} against {}", gain.system, gain.measure, gain.against);
-        vec![what, difference(gain), gain.test.verdict()]
-    };
-    report.gains.iter().map(row).collect()
+/// Lines like `dense RR@10 against round 0  +0.0123 [+0.0050, +0.0196], p 0.0010  gain`.
+fn gains(report: &RoundReport) -> String {
+    let what = |gain: &Gain| format!("{} {} against {}", gain.system, gain.measure, gain.against);
+    let width = report.gains.iter().map(|gain| what(gain).len()).max().unwrap_or(0);
+    let line = |gain: &Gain| format!("{:<width$}  {}  {}\n", what(gain), difference(gain), gain.test.verdict());
+    report.gains.iter().map(line).collect()
 }
 
 /// All rounds at a glance, and the verdict.
@@ -232,7 +234,7 @@ fn summary(report: &LoopReport) -> String {
     }
     let mut text = format!("\n{}", table(&rows));
     if let Some(best) = report.best() {
-        text += &table(&gains(best));
+        text += &gains(best);
     }
     let judging = thousands(report.questions.judging as u64);
     text +=

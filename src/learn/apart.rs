@@ -20,7 +20,7 @@ pub(super) fn held_out(source: &Source, options: &ReadOptions, flag: &str) -> Re
     let split = if unasked { Some(SPLIT.to_string()) } else { options.split.clone() };
     let read = read::query_set(source, &ReadOptions { split, ..options.clone() });
     let (set, summary) = read.map_err(|error| match error.kind() {
-        ErrorKind::NotFound if unasked => error.hint(format!(
+        ErrorKind::NotFound if unasked && error.message().contains("split") => error.hint(format!(
             "held-out questions choose, so `test` is not taken unasked: name a split with `--{flag}-split NAME`, \
              or another source with `--{flag} SOURCE`"
         )),
@@ -126,6 +126,9 @@ mod tests {
         let folder = beir(&["test", "train"]);
         let refused = read(&folder, None).unwrap_err();
         assert!(refused.hints().iter().any(|hint| hint.contains("--validate-split NAME")), "{refused}");
+        fs_err::remove_file(folder.path().join("queries.jsonl")).unwrap();
+        assert!(!read(&folder, None).unwrap_err().to_string().contains("split"), "another trouble");
+        let folder = beir(&["test"]);
         let name = read(&folder, Some("test")).unwrap();
         assert!(name.ends_with(", split test") && !name.contains('/'), "{name}");
     }

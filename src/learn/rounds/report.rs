@@ -121,7 +121,7 @@ impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Stopped::AllRounds => f.write_str("all rounds were made"),
-            Stopped::NoGain(round) => write!(f, "no gain proven in round {round}"),
+            Stopped::NoGain(round) => write!(f, "round {round} was no proven gain"),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Settings {
         set("split", options.read.split.clone().unwrap_or("the usual one".into()));
         set("held-out split", held_out_split.unwrap_or("the usual one".into()));
         set("source format", options.read.format.map_or("found".to_string(), |format| format.name().to_string()));
-        set("bad lines", format!("{:?}", options.read.on_bad_line));
+        set("bad lines", format!("{:?}", options.read.on_bad_line).to_lowercase());
         set("continue", options.carry_on.to_string());
         set("validation questions", options.limits.queries.to_string());
         set("validation passages", options.limits.passages.to_string());

@@ -126,7 +126,7 @@ fn questions(LoopReport { rounds, questions, .. }: &LoopReport) -> String {
     let Counts { train, held_out, choosing, judging, dropped } = questions;
     let left_out = match dropped {
         0 => String::new(),
-        dropped => format!("; {dropped} questions that are held out too were left out of training"),
+        dropped => format!("; {dropped} questions that ask what a held-out one asks were left out of training"),
     };
     format!(
         "{train} questions were learnt from. Held out is {held_out}: neither mined for nor trained on{left_out}. Over \
