@@ -1,13 +1,14 @@
 //! Keeping apart what is learnt from and what is measured: which judgments are held out, and which questions both ask.
 //!
 //! In flow sources and questions; out flow a set of judgments with a name a report can call it by, and parts of sets.
-//! Two questions are the same when they have the same words (Unicode form C, lower case, single spaces), or the same id
-//! and a relevant passage in common: an id alone may be a line number, which says nothing across data sets.
+//! Two questions are the same when they have the same text (in Unicode form C), or the same id and a relevant passage in
+//! common: an id alone may be a line number, which says nothing across data sets.
 
 use crate::collection::read::{self, ReadOptions, Source};
 use crate::collection::{PassageId, Query, QueryId, QuerySet};
 use crate::error::{ErrorKind, Result};
 use crate::text::nfc;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// The split that is held out where none is named: what chooses must not be what others test on.
@@ -52,7 +53,7 @@ pub(super) fn part(set: &QuerySet, keep: impl Fn(&Query) -> bool) -> QuerySet {
 /// Questions of one side, by which those of the other side are known again.
 #[derive(Default)]
 pub(super) struct Known<'a> {
-    words: HashSet<String>,
+    texts: HashSet<Cow<'a, str>>,
     ids: HashMap<&'a QueryId, HashSet<&'a PassageId>>,
 }
 
@@ -66,19 +67,15 @@ impl<'a> Known<'a> {
 
     /// One more question and its relevant passages.
     pub(super) fn add(&mut self, query: &'a Query, relevant: impl Iterator<Item = &'a PassageId>) {
-        self.words.insert(words(&query.text));
+        self.texts.insert(nfc(&query.text));
         self.ids.entry(&query.id).or_default().extend(relevant);
     }
 
     /// Whether a question is one of these.
     pub(super) fn has<'b>(&self, query: &Query, mut relevant: impl Iterator<Item = &'b PassageId>) -> bool {
         let by_id = |passages: &HashSet<&PassageId>| relevant.any(|passage| passages.contains(passage));
-        self.words.contains(&words(&query.text)) || self.ids.get(&query.id).is_some_and(by_id)
+        self.texts.contains(&*nfc(&query.text)) || self.ids.get(&query.id).is_some_and(by_id)
     }
-}
-
-fn words(text: &str) -> String {
-    nfc(text).to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -92,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_known_by_its_words_or_by_its_id_with_a_passage() {
+    fn a_question_is_known_by_its_text_or_by_its_id_with_a_passage() {
         let one = question("q1", "Where does 한강 rise?", "p1");
         let known = Known::of(&one);
         let has = |id: &str, text: &str, passage: &str| {
             let other = question(id, text, passage);
             known.has(&other.queries[0], other.qrels.relevant(&other.queries[0].id))
         };
-        assert!(has("x", "where  does \u{1112}\u{1161}\u{11ab}강 rise?", "p9"), "the same words, decomposed");
+        assert!(has("x", "Where does \u{1112}\u{1161}\u{11ab}강 rise?", "p9"), "the same text, decomposed");
         assert!(has("q1", "Where does the Han rise?", "p1"), "reworded");
         assert!(!has("q1", "Who wrote it?", "p9"), "the first question of another data set");
         assert!(!has("x", "Who wrote it?", "p1"), "another question to the same passage");
