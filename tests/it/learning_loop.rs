@@ -164,11 +164,12 @@ fn without_a_set_of_their_own_a_tenth_of_the_questions_is_held_out() {
 #[test]
 fn a_loop_that_made_all_its_rounds_can_be_asked_for_more() {
     let env = TestEnv::new();
+    let folder = env.path("loop");
     let mut options = LoopOptions { rounds: 3, ..small(&env) };
-    let whole = run(&env.path("whole"), &options, &Silent, &mut |_| {}).unwrap();
-    let expected = files(&env.path("whole"));
+    let whole = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
+    let expected = files(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
     options.rounds = 1;
-    let folder = env.path("grown");
     let first = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
     assert_eq!((first.rounds.len(), &first.rounds[..]), (2, &whole.rounds[..2]));
     (options.rounds, options.resume) = (3, true);
@@ -184,8 +185,8 @@ fn a_loop_that_made_all_its_rounds_can_be_asked_for_more() {
 fn a_loop_that_ended_without_a_gain_makes_more_only_when_told_to() {
     let env = TestEnv::new();
     // A rate of nearly nothing changes no figure.
-    let still = TrainOptions { rate: 1e-12, ..small(&env).training };
-    let mut options = LoopOptions { all_rounds: false, training: still, ..small(&env) };
+    let mut options = LoopOptions { all_rounds: false, ..small(&env) };
+    options.training.rate = 1e-12;
     let folder = env.path("loop");
     let ended = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
     assert_eq!((ended.kept, ended.rounds.len(), ended.stopped), (0, 2, Stopped::NoGain(1)));
