@@ -251,7 +251,7 @@ fn small(env: &TestEnv) -> LoopOptions {
 }
 
 #[test]
-fn stopped_at_twenty_moments_and_resumed_the_files_are_the_same() {
+fn stopped_at_ten_moments_and_resumed_the_files_are_the_same() {
     let env = TestEnv::new();
     let folder = env.path("loop");
     let mut options = small(&env);
@@ -263,9 +263,9 @@ fn stopped_at_twenty_moments_and_resumed_the_files_are_the_same() {
     options.resume = true;
     let looks = counted.looks.into_inner();
     let mut random = Random::new(20);
-    for moment in 0..20 {
-        // One in each twentieth of the run.
-        let last = 1 + (looks * moment + random.below(looks as usize) as u64) / 20;
+    for moment in 0..10 {
+        // One in each tenth of the run.
+        let last = 1 + (looks * moment + random.below(looks as usize) as u64) / 10;
         let dies = moment % 2 == 0;
         let stop = Stop::at(last, dies);
         let ended = catch_unwind(AssertUnwindSafe(|| run(&folder, &options, &stop, &mut |_| {})));
