@@ -245,9 +245,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         if let Some(held) = held {
             let (choosing, judging) = (held.queries(Half::Choosing), held.queries(Half::Judging));
             ui.note(&format!(
-                "{:<12}{:>12}  questions choose, {} judge, over {} passages",
+                "{:<12}{:>12}  questions of {} choose, {} judge, over {} passages",
                 "held out",
                 thousands(choosing as u64),
+                held.name(),
                 thousands(judging as u64),
                 thousands(held.passages() as u64)
             ));
@@ -257,7 +258,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     say(&trained, args, ui);
     let Some(verdict) = trained.verdict.as_ref().filter(|_| args.gate) else { return Ok(()) };
     let missed = match () {
-        () if verdict.is_regression() => "the trained model is worse than the one it started from",
+        () if verdict.test.is_loss() => "the trained model is worse than the one it started from",
         () if trained.report.kept == 0 => "no step was better than the start, which is what was kept",
         () => return Ok(()),
     };
@@ -373,15 +374,16 @@ pub(crate) fn judged(verdict: &Verdict) -> String {
         let digits = if name == "average rank" { 1 } else { 4 };
         rows.push(vec![name.clone(), format!("{before:.digits$}"), format!("{after:.digits$}")]);
     }
+    let test = &verdict.test;
     format!(
         "{}{}: RR@10 {:+.4} [{:+.4}, {:+.4}], p {:.4}, on {} questions that chose nothing, over {} passages",
         table(&rows),
-        bold(verdict.name()),
-        verdict.gain,
-        verdict.interval.0,
-        verdict.interval.1,
-        verdict.p,
-        thousands(verdict.queries as u64),
+        bold(&test.verdict()),
+        test.mean_difference,
+        test.interval.0,
+        test.interval.1,
+        test.p_randomization,
+        thousands(test.n as u64),
         thousands(verdict.passages as u64)
     )
 }

@@ -31,6 +31,7 @@
 
 use crate::random::Random;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use serde::{Deserialize, Serialize};
 
 /// Resamples of the bootstrap, and of the sign flips.
 const RESAMPLES: usize = 10_000;
@@ -41,8 +42,12 @@ const EXACT: usize = 13;
 /// The standard normal distribution's 97.5th percentile.
 const Z: f64 = 1.959_963_984_540_054;
 
+/// Fewest queries over which a difference is called proven: the percentile interval of fewer is too narrow (of five
+/// equal differences it is a point), and the sign flips of five cannot give p < .05 at all.
+pub const ENOUGH: usize = 20;
+
 /// Two systems over the same queries: how far they are apart and how sure that is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// Queries compared.
     pub n: usize,
@@ -60,6 +65,27 @@ impl Paired {
     /// Whether the interval lies on one side of 0.
     pub fn excludes_zero(&self) -> bool {
         self.interval.0 > 0.0 || self.interval.1 < 0.0
+    }
+
+    /// Whether the first is proven better: over at least [`ENOUGH`] queries, with an interval above 0 and p < .05 by
+    /// the randomisation test.
+    pub fn is_gain(&self) -> bool {
+        self.n >= ENOUGH && self.interval.0 > 0.0 && self.p_randomization < 0.05
+    }
+
+    /// Whether the first is proven worse, by the same rule.
+    pub fn is_loss(&self) -> bool {
+        self.n >= ENOUGH && self.interval.1 < 0.0 && self.p_randomization < 0.05
+    }
+
+    /// `gain`, `loss`, `no proven difference`, or that the queries are too few to prove one.
+    pub fn verdict(&self) -> String {
+        match self.n {
+            _ if self.is_gain() => "gain".into(),
+            _ if self.is_loss() => "loss".into(),
+            n if n < ENOUGH => format!("not proven, n = {n} is too few"),
+            _ => "no proven difference".into(),
+        }
     }
 }
 
@@ -298,6 +324,18 @@ mod tests {
         let better = paired(&[1.0; 14], &[0.5; 14], 1);
         assert!(better.p_randomization < 0.001 && better.p_t == 0.0 && better.excludes_zero());
         assert_eq!(paired(&[1.0, 5.0], &[0.0], 1).n, 1);
+    }
+
+    #[test]
+    fn nothing_is_proven_by_a_handful_of_queries() {
+        let verdict = |n: usize, by: f64| paired(&vec![0.5 + by; n], &vec![0.5; n], 1).verdict();
+        assert_eq!([verdict(20, 0.1), verdict(20, -0.1)], ["gain", "loss"]);
+        assert_eq!([verdict(19, 0.1), verdict(19, -0.1)], ["not proven, n = 19 is too few"; 2]);
+        assert_eq!(verdict(400, 0.0), "no proven difference");
+        // One outlier: both tests have to agree.
+        let mut test = paired(&[1.0; 30], &[0.0; 30], 1);
+        test.p_randomization = 0.06;
+        assert!(!test.is_gain() && test.excludes_zero());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Held-out questions and what an encoder makes of them: real retrieval, exact, over real passages.
 //!
 //! In flow a source with judged questions and an encoder (or two towers); out flow [`Ranks`]: where each question's
-//! relevant passages stand among all passages. From the ranks come recall@k, the reciprocal rank, and the average
+//! relevant passages stand among all passages. Questions that the training examples ask too are left out: what was
+//! learnt by heart measures nothing. From the ranks come recall@k, the reciprocal rank, and the average
 //! rank of the best relevant passage, which is DPR's validation figure: it sees progress long before recall does.
 //!
 //! Questions fall into two halves by their ids ([`half`]). The *choosing* half picks the checkpoint and stops training early;
@@ -11,6 +12,8 @@
 //!
 //! Source: V. Karpukhin et al., "Dense passage retrieval for open-domain question answering", 2020 (average rank).
 
+use super::HeldOutRequest;
+use super::apart::{self, Known};
 use crate::collection::read::{self, ReadOptions, Source};
 use crate::collection::{Passage, PassageId, Query, QueryId, QuerySet};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
@@ -19,6 +22,7 @@ use crate::kernel::matmul::{Rows, RowsMut, multiply_transposed};
 use crate::progress::{Progress, Silent, Stage};
 use crate::random::{Random, mix, scramble};
 use crate::storage::sha256;
+use crate::train::data::ExampleSet;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -49,6 +53,8 @@ pub enum Half {
 
 /// Held-out questions with the passages they are asked of.
 pub struct HeldOut {
+    name: String,
+    left_out: usize,
     texts: Vec<String>,
     questions: Vec<Question>,
 }
@@ -112,20 +118,35 @@ pub(super) fn mean(values: &[f64]) -> f64 {
 }
 
 impl HeldOut {
-    /// Reads judged questions and the passages of their source (`passages`, where given, replaces the latter).
+    /// Reads judged questions and their passages, without the questions that the examples ask too.
     ///
-    /// Fails as [`HeldOut::of`] does.
-    pub fn read(
-        source: &Source,
-        passages: &[Source],
-        options: &ReadOptions,
-        limits: Limits,
-        seed: u64,
-    ) -> Result<Self> {
-        let (set, _) = read::query_set(source, options)?;
+    /// Fails as [`HeldOut::of`] does, when the examples ask every question, and for a BEIR folder without a `dev` split
+    /// where no split is named.
+    pub fn read(request: &HeldOutRequest, examples: &[ExampleSet], seed: u64) -> Result<Self> {
+        let HeldOutRequest { source, passages, read, limits } = request;
+        let (all, name) = apart::held_out(source, read, "validate")?;
+        let mut known = Known::default();
+        for example in examples.iter().flat_map(|set| &set.examples) {
+            known.add(&example.query, example.positives.iter().map(|positive| &positive.id));
+        }
+        let set = apart::part(&all, |query| !known.has(query, all.qrels.relevant(&query.id)));
+        let left_out = all.queries.len() - set.queries.len();
+        if set.queries.is_empty() {
+            let message = format!("the training examples ask all its {left_out} questions, so none can be held out");
+            return Err(Error::bad_input(message)
+                .in_file(source.path())
+                .hint("train on other examples, or hold out another set: `--validate SOURCE`"));
+        }
         let own = std::slice::from_ref(source);
         let sources = if passages.is_empty() { own } else { passages };
-        HeldOut::of(&set, collect(sources, options, &Silent)?, limits, seed).map_err(|e| e.in_file(source.path()))
+        let held = HeldOut::of(&set, collect(sources, read, &Silent)?, *limits, seed).map_err(|error| {
+            let error = error.in_file(source.path());
+            if left_out == 0 {
+                return error;
+            }
+            error.hint(format!("{left_out} of its questions were left out: the training examples ask them too"))
+        })?;
+        Ok(HeldOut { name, left_out, ..held })
     }
 
     /// Holds out the judged questions of a set over passages at hand; which ones a limit keeps depends on the seed and
@@ -157,8 +178,12 @@ impl HeldOut {
             relevant: relevant.iter().map(|old| new_place[old]).collect(),
             half: half(seed, &query.id),
         });
-        let held =
-            HeldOut { questions: questions.collect(), texts: order.iter().map(|i| all[*i].full_text()).collect() };
+        let held = HeldOut {
+            name: String::new(),
+            left_out: 0,
+            questions: questions.collect(),
+            texts: order.iter().map(|i| all[*i].full_text()).collect(),
+        };
         let (choosing, judging) = (held.queries(Half::Choosing), held.queries(Half::Judging));
         if choosing == 0 || judging == 0 {
             let message = format!(
@@ -178,6 +203,16 @@ impl HeldOut {
         sha256(&[questions.as_bytes(), passages.as_bytes()])[..16].to_string()
     }
 
+    /// What they were read from: a file's name, or a folder's and its split; empty where they were at hand.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Questions of the source that the training examples ask too, and that are therefore not among these.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
     /// Questions of a half.
     pub fn queries(&self, half: Half) -> usize {
         self.questions.iter().filter(|question| question.half == half).count()
@@ -189,6 +224,8 @@ impl HeldOut {
     }
 
     /// Asks a half's questions of an encoder, or of two towers.
+    ///
+    /// Fails at a score that is not finite, which has no rank.
     pub fn ask(
         &self,
         question: &dyn Encoder,
@@ -213,17 +250,26 @@ impl HeldOut {
                 RowsMut::new(&mut scores, questions.len(), n),
             );
             let ranked = scores.chunks(n).zip(questions).map(|(scores, question)| {
+                if let Some(place) = scores.iter().position(|score| !score.is_finite()) {
+                    return Err(no_score(&question.text, &self.texts[place], scores[place]));
+                }
                 let mut ranks: Vec<usize> = question.relevant.iter().map(|place| rank(scores, *place)).collect();
                 ranks.sort_unstable();
-                ranks
+                Ok(ranks)
             });
-            ranked.collect::<Vec<_>>()
+            ranked.collect::<Result<Vec<_>>>()
         });
-        Ok(Ranks(blocks.collect::<Vec<_>>().into_iter().flatten().collect()))
+        Ok(Ranks(blocks.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()))
     }
 }
 
-/// Rank from 1 of a place: equal scores are ordered by place.
+fn no_score(question: &str, passage: &str, score: f32) -> Error {
+    let start: String = passage.chars().take(60).collect();
+    Error::bad_input(format!("the score of the held-out question `{question}` and the passage `{start}…` is {score}"))
+        .hint("the model's vectors are no longer numbers, or too long: train with a lower rate (`--lr`)")
+}
+
+/// Rank from 1 of a place among finite scores: equal ones are ordered by place.
 fn rank(scores: &[f32], place: usize) -> usize {
     let own = scores[place];
     let before = scores[..place].iter().filter(|score| **score >= own).count();
@@ -243,7 +289,73 @@ fn encode(encoder: &dyn Encoder, texts: &[&str], role: Role, progress: &dyn Prog
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collection::examples::{ExamplePassage, TrainingExample};
+    use crate::encoder::contract::EncoderCard;
     use crate::encoder::fixed;
+
+    fn bundled(limits: Limits) -> HeldOutRequest {
+        let source = Source::new(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/dev.json"));
+        HeldOutRequest { source, passages: Vec::new(), read: ReadOptions::default(), limits }
+    }
+
+    /// The built-in encoder, but one component of the vector of each passage with this word is another number.
+    struct Broken(fixed::FixedEncoder, &'static str, f32);
+
+    impl Encoder for Broken {
+        fn card(&self) -> &EncoderCard {
+            self.0.card()
+        }
+        fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings> {
+            let rows = self.0.encode(texts, role)?;
+            let (d, mut values) = (rows.dimension(), rows.values().to_vec());
+            for i in (0..texts.len()).filter(|i| role == Role::Passage && texts[*i].contains(self.1)) {
+                values[i * d] = self.2;
+            }
+            Ok(Embeddings::new(d, values))
+        }
+        fn token_spans(&self, text: &str) -> Vec<(usize, usize)> {
+            self.0.token_spans(text)
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_has_no_rank() {
+        let held = HeldOut::read(&bundled(Limits::default()), &[], 7).unwrap();
+        for value in [f32::NAN, f32::INFINITY] {
+            let broken = Broken(fixed::builtin().unwrap(), "Saturn", value);
+            let error = held.ask(&broken, &broken, Half::Judging, &Silent).unwrap_err().to_string();
+            assert!(error.contains("the score of the held-out question"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_examples_ask_is_not_held_out() {
+        let request = bundled(Limits::default());
+        let (set, _) = read::query_set(&request.source, &request.read).unwrap();
+        let example = |query: &Query| {
+            let id = set.qrels.relevant(&query.id).next().unwrap().clone();
+            let positive = ExamplePassage { id, title: String::new(), text: "a passage".into(), provenance: None };
+            TrainingExample { query: query.clone(), positives: vec![positive], negatives: Vec::new() }
+        };
+        let mut examples: Vec<TrainingExample> = set.queries.iter().map(example).collect();
+        let all = examples.len();
+        // One half of these is known by its words, the other by id and passage.
+        for (i, example) in examples.iter_mut().enumerate() {
+            match i % 2 {
+                0 => example.query.id = format!("other {i}").into(),
+                _ => example.query.text = format!("other words {i}"),
+            }
+        }
+        let read = |n: usize| {
+            let set = ExampleSet { name: "examples".into(), examples: examples[..n].to_vec() };
+            HeldOut::read(&request, &[set], 7)
+        };
+        let held = read(50).unwrap();
+        assert_eq!((held.left_out(), held.name()), (50, "dev.json"));
+        assert_eq!(held.queries(Half::Choosing) + held.queries(Half::Judging), all - 50);
+        let refused = read(all).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refused.contains("the training examples ask all its"), "{refused}");
+    }
 
     #[test]
     fn ranks_count_what_stands_before() {
@@ -257,8 +369,7 @@ mod tests {
 
     #[test]
     fn the_bundled_questions_are_answered_and_halves_are_apart() {
-        let source = Source::new(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/dev.json"));
-        let read = |limits| HeldOut::read(&source, &[], &ReadOptions::default(), limits, 7).unwrap();
+        let read = |limits| HeldOut::read(&bundled(limits), &[], 7).unwrap();
         let held = read(Limits::default());
         let encoder = fixed::builtin().unwrap();
         let ranks = held.ask(&encoder, &encoder, Half::Judging, &Silent).unwrap();
@@ -269,7 +380,7 @@ mod tests {
         let small = read(Limits { queries: 10, passages: 12 });
         assert_eq!(small.queries(Half::Choosing) + small.queries(Half::Judging), 10);
         assert!(small.passages() <= 12);
-        let one = HeldOut::read(&source, &[], &ReadOptions::default(), Limits { queries: 1, passages: 12 }, 7);
+        let one = HeldOut::read(&bundled(Limits { queries: 1, passages: 12 }), &[], 7);
         assert!(one.is_err_and(|e| e.to_string().contains("too few")), "a half would be empty");
     }
 

@@ -10,6 +10,7 @@
 //!                                └► the best folder ─► held-out questions (judging half) ─► verdict
 //! ```
 
+mod apart;
 mod card;
 pub mod held_out;
 pub mod rounds;
@@ -28,7 +29,6 @@ use crate::train::trainer::{PASSAGE, QUESTION};
 use crate::train::{self, Claim, Hooks, TrainOptions, TrainReport, Validation};
 use fs_err as fs;
 use held_out::{Half, HeldOut, Limits, Ranks, mean};
-use serde::Serialize;
 use std::path::Path;
 use towers::TowerOptions;
 
@@ -57,63 +57,29 @@ pub struct HeldOutRequest {
     pub source: Source,
     /// Passages they are asked of; empty for those of the source.
     pub passages: Vec<Source>,
-    /// How both are read (the split of a BEIR folder among it).
+    /// How both are read (the split of a BEIR folder among it; `dev` where none is named).
     pub read: ReadOptions,
     /// How many of each.
     pub limits: Limits,
 }
 
 /// What training made of the held-out questions that chose nothing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// Questions of the judging half.
-    pub queries: usize,
     /// Passages they were asked of.
     pub passages: usize,
     /// Figures before training, by name.
     pub before: Vec<(String, f64)>,
     /// Figures of the model that was kept.
     pub after: Vec<(String, f64)>,
-    /// Mean gain in RR@10.
-    pub gain: f64,
-    /// Its 95 % interval, by the paired bootstrap.
-    pub interval: (f64, f64),
-    /// Two-sided p of the randomisation test.
-    pub p: f64,
+    /// The difference in RR@10, after minus before, question by question.
+    pub test: Paired,
 }
 
 impl Verdict {
     fn of(before: &Ranks, after: &Ranks, passages: usize, seed: u64) -> Self {
-        let Paired { n, mean_difference, interval, p_randomization, .. } =
-            paired(&after.reciprocal(10), &before.reciprocal(10), seed);
-        Verdict {
-            queries: n,
-            passages,
-            before: before.figures(),
-            after: after.figures(),
-            gain: mean_difference,
-            interval,
-            p: p_randomization,
-        }
-    }
-
-    /// Whether the interval lies above 0.
-    pub fn is_gain(&self) -> bool {
-        self.interval.0 > 0.0
-    }
-
-    /// Whether the interval lies below 0.
-    pub fn is_regression(&self) -> bool {
-        self.interval.1 < 0.0
-    }
-
-    /// The verdict in a word or two.
-    pub fn name(&self) -> &'static str {
-        match (self.is_gain(), self.is_regression()) {
-            (true, _) => "gain",
-            (_, true) => "regression",
-            _ => "no proven difference",
-        }
+        let test = paired(&after.reciprocal(10), &before.reciprocal(10), seed);
+        Verdict { passages, before: before.figures(), after: after.figures(), test }
     }
 }
 
@@ -137,11 +103,14 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
     request.options.fits(&towers)?;
     let sets = request.examples.iter().map(|source| example_set(source, &request.read)).collect::<Result<Vec<_>>>()?;
     let seed = request.options.seed;
-    let held = request
-        .held_out
-        .as_ref()
-        .map(|held| HeldOut::read(&held.source, &held.passages, &held.read, held.limits, seed));
-    let held = held.transpose()?;
+    let held = request.held_out.as_ref().map(|held| HeldOut::read(held, &sets, seed)).transpose()?;
+    if let Some(held) = held.as_ref().filter(|held| held.left_out() > 0) {
+        progress.warn(&format!(
+            "{} questions of `{}` are asked by the training examples too and were left out of validation",
+            held.left_out(),
+            held.name()
+        ));
+    }
     let teacher = request.teacher.as_ref().map(|choice| encoder::open_named(&choice.location, &choice.name));
     let teacher = teacher.transpose()?;
     let similarity = request.options.similarity.unwrap_or(towers.question.similarity());
@@ -167,7 +136,9 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
         }
         _ => None,
     };
-    card::write(request, &report, verdict.as_ref(), output)?;
+    let loss = request.options.loss(&*towers.question);
+    let made = card::Made { request, report: &report, loss: &loss, held: held.as_ref(), verdict: verdict.as_ref() };
+    card::write(&made, output)?;
     Ok(Trained { report, verdict })
 }
 

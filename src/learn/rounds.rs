@@ -14,10 +14,13 @@
 //! ```
 //!
 //! Held-out questions are neither mined for nor trained on, and no passage that is right for one becomes a negative.
-//! One half of them ([`half`](super::held_out::half)) chooses checkpoints and the fusion weight of each index
-//! (pseudo-queries flatter an encoder that was trained on the collection), the other judges rounds. A round
-//! becomes the best one when the 95 % interval of its gain in dense RR@10 over the best before lies above 0; the first
-//! round that does not ends the loop.
+//! One half of them ([`half`](super::held_out::half)) chooses: the checkpoint of each training, the fusion weight of each
+//! index (pseudo-queries flatter an encoder that was trained on the collection), and the round. A round becomes the best
+//! one when its gain in dense RR@10 over the best before is proven
+//! ([`Paired::is_gain`](crate::eval::significance::Paired::is_gain)) on these; the first round that does not ends the loop.
+//! The other half chooses nothing and judges: the figures and the verdict of the reports are its own.
+//!
+//! More rounds can be asked of a folder later, and it becomes what it would be had they been asked for at the start.
 //!
 //! Every step's last file appears at once, when the step is complete: stopped or killed anywhere and resumed, steps
 //! that are done are left as they are, training goes on from its checkpoint, and the files in the end are those of a
@@ -49,7 +52,7 @@ mod steps;
 mod wire;
 
 pub use questions::{Questions, cut};
-pub use report::{Counts, Fitted, Gain, LoopReport, MEASURES, Mined, RoundReport, Stopped, SystemFigures};
+pub use report::{Choice, Counts, Fitted, Gain, LoopReport, MEASURES, Mined, RoundReport, Stopped, SystemFigures};
 
 use super::held_out::Limits;
 use super::towers::TowerOptions;
@@ -67,7 +70,8 @@ pub struct LoopOptions {
     pub data: Source,
     /// Where passages come from; empty for those of the questions' sources.
     pub passages: Vec<Source>,
-    /// Questions that are held out, and the split of their judgments; `None` cuts a tenth off `data`.
+    /// Questions that are held out, and the split of their judgments (`dev` of a BEIR folder where none is named); `None`
+    /// cuts a tenth off `data`.
     pub held_out: Option<(Source, Option<String>)>,
     /// How sources are read; the split is that of `data`.
     pub read: ReadOptions,
@@ -87,7 +91,7 @@ pub struct LoopOptions {
     pub all_rounds: bool,
     /// Seed of everything drawn.
     pub seed: u64,
-    /// Goes on with a loop that was stopped; starts one where there is none.
+    /// Goes on with a loop that was stopped, or makes more rounds of one that made all; starts one where there is none.
     pub resume: bool,
 }
 
@@ -186,8 +190,8 @@ pub enum Event<'a> {
 /// # Errors
 ///
 /// Refuses a folder that holds something (a loop, without [`LoopOptions::resume`]), other settings or sources than at
-/// the start, and questions that cannot be taken apart; passes on what a step refuses. What is interrupted can be
-/// resumed.
+/// the start, more rounds of a loop that ended since one was no gain, and questions that cannot be taken apart; passes
+/// on what a step refuses. What is interrupted can be resumed.
 pub fn run(
     folder: &Path,
     options: &LoopOptions,
@@ -206,28 +210,35 @@ fn go_round(
     options.check()?;
     let settings = Settings::of(options, progress)?;
     let questions = Questions::read(options)?;
-    let _lock = folder::enter(folder, options.resume, &settings)?;
-    let counts = Counts {
-        train: questions.train.queries.len(),
-        choosing: questions.choosing.queries.len(),
-        judging: questions.judging.queries.len(),
-        dropped: questions.dropped,
-    };
+    let entered = folder::enter(folder, options.resume, &settings)?;
+    let counts = questions.counts();
     say(&Event::Questions(&counts));
     let circle = Circle::new(folder, options, &questions, progress)?;
     let mut rounds: Vec<RoundReport> = Vec::new();
     let (kept, stopped) = loop {
         let (best, stopped) = report::decide(&rounds, options.all_rounds);
         if let Some(stopped) = stopped {
+            if entered.more && circle.is_over() {
+                return Err(Error::usage(format!("no more rounds are made of this loop: it ended since {stopped}"))
+                    .hint("make them all the same with `--all-rounds --resume`")
+                    .hint("or begin with other settings, in another folder"));
+            }
             break (best, stopped);
         }
         if rounds.len() > options.rounds {
             break (best, Stopped::AllRounds);
         }
+        if circle.is_over() && !circle.is_made(rounds.len()) {
+            settings.write(folder)?;
+            circle.reopen()?;
+        }
         let report = circle.round(&rounds, best, say)?;
         say(&Event::Judged(&report));
         rounds.push(report);
     };
+    if entered.more {
+        settings.write(folder)?;
+    }
     let report = LoopReport { rounds, kept, stopped, questions: counts };
     circle.finish(&report)?;
     Ok(report)

@@ -23,7 +23,7 @@ pub mod options;
 mod static_folder;
 pub mod tower;
 pub mod trainer;
-mod twins;
+pub(crate) mod twins;
 pub mod vocabulary;
 
 pub use options::TrainOptions;

@@ -54,7 +54,7 @@ pub(super) fn groups(n: usize, text: impl Fn(usize) -> String + Sync, progress: 
 }
 
 /// The first text of a group, paths halved on the way (R. Tarjan, J. van Leeuwen, 1984).
-pub(super) fn root(group: &mut [u32], mut i: u32) -> u32 {
+pub(crate) fn root(group: &mut [u32], mut i: u32) -> u32 {
     while group[i as usize] != i {
         let above = group[i as usize];
         group[i as usize] = group[above as usize];

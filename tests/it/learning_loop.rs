@@ -5,7 +5,7 @@ use parallax::collection::read::Source;
 use parallax::encoder::contract::Similarity;
 use parallax::encoder::fixed::{StaticModel, builtin_model};
 use parallax::index::EncoderChoice;
-use parallax::learn::rounds::{LoopOptions, LoopReport, run};
+use parallax::learn::rounds::{LoopOptions, LoopReport, Stopped, run};
 use parallax::learn::towers::TowerOptions;
 use parallax::random::Random;
 use parallax::train::tower::Tower;
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -94,16 +94,20 @@ fn two_rounds_end_in_a_model_and_a_report() {
     let words = format!("loop --data {train} --held-out {dev} --all-rounds --steps 6 --batch 64 -o taught");
     let screen = env.ok(&words);
     assert!(screen.contains("round 2 hybrid") && screen.contains("kept: round "), "{screen}");
+    assert!(screen.contains("verdict: ") && screen.contains("questions that chose nothing"), "{screen}");
     let report = json(&env.path("taught/report.json"));
     assert_eq!(report["rounds"].as_array().unwrap().len(), 3);
     for round in 0..3 {
         let own = json(&env.path(&format!("taught/round-{round}/report.json")));
         assert_eq!(own["systems"][1]["means"], report["rounds"][round]["systems"][1]["means"]);
-        assert_eq!(own["queries"].as_array().unwrap().len(), report["questions"]["judging"].as_u64().unwrap() as usize);
+        let asked = |of: &Value| of["queries"].as_array().unwrap().len() as u64;
+        assert_eq!(asked(&own), report["questions"]["judging"].as_u64().unwrap());
+        assert_eq!(asked(&own["choice"]), report["questions"]["choosing"].as_u64().unwrap());
     }
     assert_eq!(report["rounds"][2]["mined"]["source"], "mix:sparse=.5,dense=.5");
     let text = std::fs::read_to_string(env.path("taught/report.md")).unwrap();
     assert!(text.starts_with("# Learning loop") && text.contains("| 2 | dense |"), "{text}");
+    assert!(text.contains("Held out is dev.json") && text.contains("by dense RR@10"), "{text}");
     env.ok(&format!("build-index {dev} --name after --encoder taught/model"));
 
     // Nothing of the held-out questions was learnt from.
@@ -133,6 +137,7 @@ fn two_rounds_end_in_a_model_and_a_report() {
     refused(&format!("{words} --resume --negatives 2"), 1, "`negatives` was 1");
     refused(&words.replace(train, dev), 1, "none is left to learn from");
     refused(&words.replace("taught", "."), 2, "is not empty");
+    refused(&format!("{words} --resume --rounds 1"), 1, "was asked for `--rounds 2` before");
     assert_eq!(env.ok(&format!("{words} --resume")), screen, "a finished loop tells its outcome again");
     assert_same(&files(&env.path("taught")), &before, "nothing was changed");
 }
@@ -156,11 +161,61 @@ fn without_a_set_of_their_own_a_tenth_of_the_questions_is_held_out() {
     assert!(judged["queries"].as_array().unwrap().iter().all(|id| !all.contains(id.as_str().unwrap())));
 }
 
+#[test]
+fn a_loop_that_made_all_its_rounds_can_be_asked_for_more() {
+    let env = TestEnv::new();
+    let folder = env.path("loop");
+    let mut options = LoopOptions { rounds: 3, ..small(&env) };
+    let whole = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
+    let expected = files(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    options.rounds = 1;
+    let first = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
+    assert_eq!((first.rounds.len(), &first.rounds[..]), (2, &whole.rounds[..2]));
+    (options.rounds, options.resume) = (3, true);
+    // Stopped in the second round, its reports no longer say that it is over.
+    let mut looks = (1..).map(|n| run(&folder, &options, &Stop::at(7 * n, false), &mut |_| {}));
+    assert!(looks.by_ref().take_while(Result::is_err).any(|_| !folder.join("report.json").exists()));
+    assert!(!folder.join("report.md").exists() && folder.join("model").exists());
+    assert_eq!(run(&folder, &options, &Silent, &mut |_| {}).unwrap(), whole);
+    assert_same(&files(&folder), &expected, "asked for one round, then for three");
+}
+
+#[test]
+fn a_loop_that_ended_without_a_gain_makes_more_only_when_told_to() {
+    let env = TestEnv::new();
+    // A rate of nearly nothing changes no figure.
+    let mut options = LoopOptions { all_rounds: false, ..small(&env) };
+    options.training.rate = 1e-12;
+    let folder = env.path("loop");
+    let ended = run(&folder, &options, &Silent, &mut |_| {}).unwrap();
+    assert_eq!((ended.kept, ended.rounds.len(), ended.stopped), (0, 2, Stopped::NoGain(1)));
+    let before = files(&folder);
+    options.resume = true;
+    assert_eq!(run(&folder, &options, &Silent, &mut |_| {}).unwrap(), ended, "nothing more was asked for");
+    options.rounds = 4;
+    for _ in 0..2 {
+        let refused = run(&folder, &options, &Silent, &mut |_| {}).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Usage);
+        assert!(refused.message().contains("round 1 was no proven gain"), "{refused}");
+        assert!(refused.hints().iter().any(|hint| hint.contains("--all-rounds --resume")), "{refused}");
+        assert_same(&files(&folder), &before, "refused");
+    }
+    (options.rounds, options.all_rounds) = (2, true);
+    assert_eq!(run(&folder, &options, &Silent, &mut |_| {}).unwrap().rounds.len(), 3);
+}
+
 /// Stops a run at its `last`-th look: asked to, or dead on the spot.
 struct Stop {
     looks: AtomicU64,
     last: u64,
     dies: bool,
+}
+
+impl Stop {
+    fn at(last: u64, dies: bool) -> Self {
+        Stop { looks: AtomicU64::new(0), last, dies }
+    }
 }
 
 impl Progress for Stop {
@@ -196,12 +251,11 @@ fn small(env: &TestEnv) -> LoopOptions {
 }
 
 #[test]
-fn stopped_at_twenty_moments_and_resumed_the_files_are_the_same() {
+fn stopped_at_ten_moments_and_resumed_the_files_are_the_same() {
     let env = TestEnv::new();
     let folder = env.path("loop");
     let mut options = small(&env);
-    let stop = |last, dies| Stop { looks: AtomicU64::new(0), last, dies };
-    let counted = stop(u64::MAX, false);
+    let counted = Stop::at(u64::MAX, false);
     let told: LoopReport = run(&folder, &options, &counted, &mut |_| {}).unwrap();
     let expected = files(&folder);
     assert!(told.rounds.len() == 3 && expected.contains_key("round-2/model/train.json"), "{:?}", expected.keys());
@@ -209,11 +263,11 @@ fn stopped_at_twenty_moments_and_resumed_the_files_are_the_same() {
     options.resume = true;
     let looks = counted.looks.into_inner();
     let mut random = Random::new(20);
-    for moment in 0..20 {
-        // One in each twentieth of the run.
-        let last = 1 + (looks * moment + random.below(looks as usize) as u64) / 20;
+    for moment in 0..10 {
+        // One in each tenth of the run.
+        let last = 1 + (looks * moment + random.below(looks as usize) as u64) / 10;
         let dies = moment % 2 == 0;
-        let stop = stop(last, dies);
+        let stop = Stop::at(last, dies);
         let ended = catch_unwind(AssertUnwindSafe(|| run(&folder, &options, &stop, &mut |_| {})));
         match ended {
             Ok(stopped) => {
@@ -235,9 +289,11 @@ fn stopped_at_twenty_moments_and_resumed_the_files_are_the_same() {
     }
 }
 
+/// Kills the program at random moments, over and over, until it has been killed twenty times: four times on the way
+/// through a loop, then what is left is made in peace and compared byte by byte.
 #[cfg(unix)]
 #[test]
-fn killed_by_the_system_and_resumed_the_files_are_the_same() {
+fn killed_at_twenty_random_moments_and_resumed_the_files_are_the_same() {
     let env = TestEnv::new();
     let (train, dev, tiny) = (excerpt(&env, "train", 5), excerpt(&env, "dev", 5), tiny_model(&env));
     let words = format!(
@@ -246,30 +302,36 @@ fn killed_by_the_system_and_resumed_the_files_are_the_same() {
         dev.display(),
         tiny.display()
     );
+    let started = Instant::now();
     let screen = env.ok(&words);
+    let whole = started.elapsed();
     let folder = env.path("taught");
     let expected = files(&folder);
-    std::fs::remove_dir_all(&folder).unwrap();
-    let mut kills = 0;
-    for moment in ["round-0/index", "round-1/examples.jsonl", "round-1/model/training/CURRENT", "round-2/index"] {
-        let program = env.command().get_program().to_owned();
-        let mut child = std::process::Command::new(program)
-            .args(words.split_whitespace())
-            .arg("--resume")
-            .current_dir(env.path("."))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let started = Instant::now();
-        while !folder.join(moment).exists() && child.try_wait().unwrap().is_none() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{moment} never came");
-            std::thread::sleep(Duration::from_millis(1));
+    let mut random = Random::new(11);
+    let (mut kills, mut loops) = (Vec::new(), 0);
+    while kills.len() < 20 {
+        std::fs::remove_dir_all(&folder).unwrap();
+        loops += 1;
+        assert!(loops <= 20, "the runs end before they can be killed: {kills:?} of {whole:?}");
+        for _ in 0..4 {
+            let mut child = std::process::Command::new(env.command().get_program())
+                .args(words.split_whitespace())
+                .arg("--resume")
+                .current_dir(env.path("."))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Late enough in all that four such runs get through most of a loop.
+            let after = whole.mul_f64(random.unit() * 0.6);
+            std::thread::sleep(after);
+            child.kill().unwrap();
+            if child.wait().unwrap().success() {
+                break;
+            }
+            kills.push(after);
         }
-        child.kill().unwrap();
-        kills += usize::from(!child.wait().unwrap().success());
+        assert_eq!(env.ok(&format!("{words} --resume")), screen, "killed after {kills:?}");
+        assert_same(&files(&folder), &expected, &format!("killed after {kills:?}"));
     }
-    assert!(kills > 1, "the runs ended before they could be killed");
-    assert_eq!(env.ok(&format!("{words} --resume")), screen);
-    assert_same(&files(&folder), &expected, "killed");
 }

@@ -9,8 +9,15 @@ use std::path::Path;
 /// What belongs to training, not to the model.
 const OF_TRAINING: [&str; 4] = [".lock", "train.json", "train.jsonl", "training"];
 
+/// A loop's folder, ours alone while the lock is held.
+pub(super) struct Entered {
+    _lock: WriteLock,
+    /// Whether more rounds are asked for than before.
+    pub(super) more: bool,
+}
+
 /// Takes the folder: an empty one is begun, another one is gone on with where that is asked for and nothing differs.
-pub(super) fn enter(folder: &Path, resume: bool, now: &Settings) -> Result<WriteLock> {
+pub(super) fn enter(folder: &Path, resume: bool, now: &Settings) -> Result<Entered> {
     create_folder(folder)?;
     if !folder.join(settings::FILE).exists() {
         // Hidden files are the lock, and what a run left that died before it began.
@@ -25,13 +32,14 @@ pub(super) fn enter(folder: &Path, resume: bool, now: &Settings) -> Result<Write
             return Err(Error::usage(format!("`{}` holds a loop already", folder.display()))
                 .hint("go on with `--resume`, or name another folder"));
         }
-        Settings::read(folder)?.same_as(now).map_err(|e| e.in_file(folder.join(settings::FILE)))?;
+        let before = Settings::read(folder)?;
+        before.same_as(now).map_err(|e| e.in_file(folder.join(settings::FILE)))?;
         sweep(folder)?;
-        return Ok(lock);
+        return Ok(Entered { _lock: lock, more: before.asks_less_than(now) });
     }
     sweep(folder)?;
     now.write(folder)?;
-    Ok(lock)
+    Ok(Entered { _lock: lock, more: false })
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {
@@ -54,6 +62,14 @@ fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes a file, where it is there.
+pub(super) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a folder, where it is there.
 pub(super) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
@@ -62,7 +78,7 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Fills a folder that appears under its name when it is complete.
+/// Fills a folder that appears under its name when it is complete, in the place of one that was there.
 pub(super) fn complete(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -70,6 +86,7 @@ pub(super) fn complete(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) ->
     remove(&temporary)?;
     create_folder(&temporary)?;
     fill(&temporary)?;
+    remove(folder)?;
     fs::rename(&temporary, folder).map_err(|e| Error::io(folder, "write", e))?;
     sync_folder(parent)
 }
@@ -130,6 +147,7 @@ mod tests {
         create_folder(&path(".to.tmp/stale")).unwrap();
         let failed = complete(&path("to"), |_| Err(Error::bad_input("no")));
         assert!(failed.is_err() && !path("to").exists());
+        create_folder(&path("to/of an earlier round")).unwrap();
         complete(&path("to"), |to| copy_model(&path("from"), to)).unwrap();
         let mut found = names(&path("to")).unwrap();
         found.sort();

@@ -4,13 +4,15 @@
 //! groups of linked ones: a group is held out when the hash of its smallest relevant passage id says so, one in
 //! [`SHARE`]. So no relevant passage stands on both sides, and neither the order of the file nor other groups decide.
 
-use super::LoopOptions;
+use super::{Counts, LoopOptions};
 use crate::collection::read::{self, QuerySetSummary, ReadOptions, Source};
 use crate::collection::{PassageId, Query, QuerySet};
 use crate::error::{Error, Result};
+use crate::learn::apart::{self, Known, part};
 use crate::learn::held_out::{Half, half};
 use crate::random::Random;
-use std::collections::{HashMap, HashSet};
+use crate::train::twins::root;
+use std::collections::{BTreeSet, HashMap};
 
 /// One group of questions in so many is held out.
 const SHARE: usize = 10;
@@ -21,36 +23,42 @@ pub struct Questions {
     pub train: QuerySet,
     /// Those that are held out, both halves.
     pub held_out: QuerySet,
-    /// The half of them that chooses checkpoints and fusion weights.
+    /// What these are of: a file's name, a folder's and its split, or `a tenth of` these.
+    pub name: String,
+    /// The half of them that chooses checkpoints, fusion weights and rounds.
     pub choosing: QuerySet,
     /// The half of them that each round is judged by.
     pub judging: QuerySet,
     /// Sets whose relevant passages are no negatives: the held-out one, and a BEIR folder's other splits.
     pub protected: Vec<QuerySet>,
-    /// Questions left out of training because a held-out one has the same words.
+    /// Questions left out of training because they are held out too: by their words, or by id and passage.
     pub dropped: usize,
 }
 
 impl Questions {
     /// Reads the questions of a loop's sources and takes them apart.
     ///
-    /// Fails when nothing is judged, when nothing is left to learn from, or when a half of the held-out questions is
-    /// empty.
+    /// Fails when nothing is judged, when nothing is left to learn from, when a half of the held-out questions is
+    /// empty, and for a held-out BEIR folder without a `dev` split where no split is named.
     pub fn read(options: &LoopOptions) -> Result<Self> {
         let (all, summary) = read::query_set(&options.data, &options.read)?;
         if all.qrels.is_empty() {
             return Err(Error::bad_input("no question has a judgment, so there is no positive to learn from")
                 .in_file(options.data.path()));
         }
-        let (all, held_out) = match &options.held_out {
-            None => cut(&all, options.seed),
+        let (all, held_out, name) = match &options.held_out {
+            None => {
+                let (all, held_out) = cut(&all, options.seed);
+                (all, held_out, format!("a tenth of {}", apart::named(&options.data, summary.split.as_deref())))
+            }
             Some((source, split)) => {
                 let read = ReadOptions { split: split.clone(), ..options.read.clone() };
-                (all, read::query_set(source, &read)?.0)
+                let (held_out, name) = apart::held_out(source, &read, "held-out")?;
+                (all, held_out, name)
             }
         };
-        let words: HashSet<&str> = held_out.queries.iter().map(|query| query.text.as_str()).collect();
-        let train = part(&all, |query| !words.contains(query.text.as_str()));
+        let known = Known::of(&held_out);
+        let train = part(&all, |query| !known.has(query, all.qrels.relevant(&query.id)));
         let dropped = all.queries.len() - train.queries.len();
         let judged = |query: &Query| held_out.qrels.relevant(&query.id).next().is_some();
         let of = |wanted: Half| {
@@ -65,9 +73,20 @@ impl Questions {
         } else {
             let mut protected = others(options, &summary)?;
             protected.push(held_out.clone());
-            return Ok(Questions { train, held_out, choosing, judging, protected, dropped });
+            return Ok(Questions { train, held_out, name, choosing, judging, protected, dropped });
         };
         Err(error.in_file(options.data.path()).hint("hold out another set: `--held-out SOURCE`"))
+    }
+
+    /// How many there are of each.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            train: self.train.queries.len(),
+            held_out: self.name.clone(),
+            choosing: self.choosing.queries.len(),
+            judging: self.judging.queries.len(),
+            dropped: self.dropped,
+        }
     }
 }
 
@@ -97,18 +116,6 @@ pub(super) fn collection(options: &LoopOptions) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The questions that pass, with their judgments, in their order.
-fn part(set: &QuerySet, keep: impl Fn(&Query) -> bool) -> QuerySet {
-    let mut part = QuerySet::default();
-    for query in set.queries.iter().filter(|query| keep(query)) {
-        for (passage, grade) in set.qrels.get(&query.id).into_iter().flatten() {
-            part.qrels.insert(query.id.clone(), passage.clone(), *grade);
-        }
-        part.queries.push(query.clone());
-    }
-    part
-}
-
 /// Cuts held-out questions off: what is left to learn from, then what is held out.
 pub fn cut(set: &QuerySet, seed: u64) -> (QuerySet, QuerySet) {
     let smallest = groups(set);
@@ -121,35 +128,20 @@ pub fn cut(set: &QuerySet, seed: u64) -> (QuerySet, QuerySet) {
 
 /// For each relevant passage the smallest id of its group: passages that some question has in common are of one group.
 fn groups(set: &QuerySet) -> HashMap<&PassageId, &PassageId> {
-    let mut parent: HashMap<&PassageId, &PassageId> = HashMap::new();
-    for (query, _) in set.qrels.iter() {
-        let mut passages = set.qrels.relevant(query);
-        let Some(first) = passages.next() else { continue };
-        parent.entry(first).or_insert(first);
-        for other in passages {
-            parent.entry(other).or_insert(other);
-            let (a, b) = (root(&mut parent, first), root(&mut parent, other));
-            // The smaller id stays the root, so a root is its group's smallest.
-            parent.insert(a.max(b), a.min(b));
+    let relevant = || set.qrels.iter().map(|(query, _)| set.qrels.relevant(query));
+    // Numbered by id, so that a group's first passage is its smallest.
+    let passages: Vec<&PassageId> = relevant().flatten().collect::<BTreeSet<_>>().into_iter().collect();
+    let numbers: HashMap<&PassageId, u32> = passages.iter().copied().zip(0..).collect();
+    let mut group: Vec<u32> = (0..passages.len() as u32).collect();
+    for mut of_one in relevant().map(|passages| passages.map(|passage| numbers[passage])) {
+        let Some(first) = of_one.next() else { continue };
+        for other in of_one {
+            let (a, b) = (root(&mut group, first), root(&mut group, other));
+            group[a.max(b) as usize] = a.min(b);
         }
     }
-    let passages: Vec<&PassageId> = parent.keys().copied().collect();
-    passages.into_iter().map(|passage| (passage, root(&mut parent, passage))).collect()
-}
-
-/// The root of a passage's group; the path to it is halved on the way.
-fn root<'a>(parent: &mut HashMap<&'a PassageId, &'a PassageId>, passage: &'a PassageId) -> &'a PassageId {
-    let of = |parent: &HashMap<&'a PassageId, &'a PassageId>, at: &'a PassageId| parent.get(at).copied().unwrap_or(at);
-    let mut at = passage;
-    loop {
-        let above = of(parent, at);
-        if above == at {
-            return at;
-        }
-        let next = of(parent, above);
-        parent.insert(at, next);
-        at = next;
-    }
+    let first_of = |i: u32, group: &mut [u32]| passages[root(group, i) as usize];
+    passages.iter().zip(0..).map(|(passage, i)| (*passage, first_of(i, &mut group))).collect()
 }
 
 #[cfg(test)]
@@ -158,7 +150,6 @@ mod tests {
     use crate::index::EncoderChoice;
     use crate::learn::towers::TowerOptions;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn set(judgments: &[Vec<u8>]) -> QuerySet {
         let mut set = QuerySet::default();
@@ -244,6 +235,11 @@ mod tests {
         assert_eq!((ids, questions.dropped, questions.held_out.queries.len()), (vec!["a", "c"], 1, 20));
         let judging = questions.judging.queries.len();
         assert!(judging > 0 && judging < 20 && questions.judging.qrels.len() == judging);
+        assert_eq!(questions.counts().held_out, "held.json");
+        let more: Vec<String> = (0..300).map(|i| format!("q{i}")).collect();
+        let more: Vec<(&str, &str)> = more.iter().map(|id| (id.as_str(), id.as_str())).collect();
+        let more = LoopOptions::of(write("more.json", &more), TowerOptions::of(EncoderChoice::builtin()));
+        assert_eq!(Questions::read(&more).unwrap().counts().held_out, "a tenth of more.json");
         assert_eq!(collection(&options).unwrap().len(), 2);
         options.held_out = Some((data, None));
         assert_eq!(collection(&options).unwrap().len(), 1, "the same file is read once");

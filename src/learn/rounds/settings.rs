@@ -1,10 +1,11 @@
 //! `loop.json`: what a loop was started with, so that it is gone on with as it began.
 //!
-//! Every setting that the results follow from is a name and a text; sources and the model are held to by what they
-//! contain, not by where they lie.
+//! Every setting that a round follows from is a name and a text; sources and the model are held to by what they
+//! contain, not by where they lie. How many rounds are made is no such setting: a loop can be asked for more.
 //!
 //! ```json
-//! {"format": 1, "sources": [{"role": "data", "path": "train.json", "sha256": "…"}], "settings": [["rounds", "2"], …]}
+//! {"format": 1, "rounds": 2, "all_rounds": false,
+//!  "sources": [{"role": "data", "path": "train.json", "sha256": "…"}], "settings": [["negatives", "1"], …]}
 //! ```
 
 use super::LoopOptions;
@@ -24,6 +25,8 @@ const FORMAT: u32 = 1;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     format: u32,
+    rounds: usize,
+    all_rounds: bool,
     sources: Vec<Fingerprint>,
     settings: Vec<(String, String)>,
 }
@@ -48,22 +51,25 @@ impl Settings {
         let mut settings: Vec<(String, String)> = Vec::new();
         let mut set = |name: &str, value: String| settings.push((name.to_string(), value));
         set("model", model.card().fingerprint.clone());
-        set("rounds", options.rounds.to_string());
         set("negatives", options.negatives.to_string());
-        set("split", format!("{:?}", options.read.split));
-        set("held-out split", format!("{:?}", options.held_out.as_ref().and_then(|(_, split)| split.clone())));
-        set("source format", format!("{:?}", options.read.format));
-        set("bad lines", format!("{:?}", options.read.on_bad_line));
+        let held_out_split = options.held_out.as_ref().and_then(|(_, split)| split.clone());
+        set("split", options.read.split.clone().unwrap_or("the usual one".into()));
+        set("held-out split", held_out_split.unwrap_or("the usual one".into()));
+        set("source format", options.read.format.map_or("found".to_string(), |format| format.name().to_string()));
+        set("bad lines", format!("{:?}", options.read.on_bad_line).to_lowercase());
         set("continue", options.carry_on.to_string());
-        set("all rounds", options.all_rounds.to_string());
-        set("choosing questions and passages", format!("{:?}", (options.limits.queries, options.limits.passages)));
+        set("validation questions", options.limits.queries.to_string());
+        set("validation passages", options.limits.passages.to_string());
         set("dropout", towers.dropout.to_string());
-        set("tokens", format!("{:?}", (towers.max_query_tokens, towers.max_passage_tokens)));
+        let tokens = |limit: Option<usize>| limit.map_or("the model's".to_string(), |limit| limit.to_string());
+        set("tokens of a question", tokens(towers.max_query_tokens));
+        set("tokens of a passage", tokens(towers.max_passage_tokens));
         set("device", towers.device.clone());
         for (name, value) in options.training().settings() {
             set(name, value);
         }
-        Ok(Settings { format: FORMAT, sources: sources.collect::<Result<_>>()?, settings })
+        let (rounds, all_rounds) = (options.rounds, options.all_rounds);
+        Ok(Settings { format: FORMAT, rounds, all_rounds, sources: sources.collect::<Result<_>>()?, settings })
     }
 
     /// Writes `loop.json`.
@@ -85,18 +91,30 @@ impl Settings {
         Ok(found)
     }
 
-    /// Refuses settings that are not those of the start, naming the first that differs.
+    /// Whether more rounds are asked for now.
+    pub(super) fn asks_less_than(&self, now: &Settings) -> bool {
+        (self.rounds, self.all_rounds) != (now.rounds, now.all_rounds)
+    }
+
+    /// Refuses settings that are not those of the start, naming the first that differs; more rounds may be asked for.
     pub(super) fn same_as(&self, now: &Settings) -> Result<()> {
         let sources = |of: &Settings| -> Vec<(String, String)> {
             of.sources.iter().map(|source| (source.role.clone(), source.sha256.clone())).collect()
         };
         let all = |of: &Settings| [sources(of), of.settings.clone()].concat();
+        let now_rounds = (now.rounds, now.all_rounds);
+        let fewer = |asked: String| {
+            Error::new(ErrorKind::Mismatch, format!("this loop was asked for {asked} before"))
+                .hint(format!("go on with {asked}, or more: what was made is not taken back"))
+        };
         let (before, now) = (all(self), all(now));
         let value = |of: &[(String, String)], name: &str| {
             of.iter().find(|(other, _)| other == name).map_or("not set".to_string(), |(_, value)| value.clone())
         };
         let names = before.iter().chain(&now).map(|(name, _)| name);
         match names.map(|name| (name, value(&before, name), value(&now, name))).find(|(_, old, new)| old != new) {
+            None if now_rounds.0 < self.rounds => Err(fewer(format!("`--rounds {}`", self.rounds))),
+            None if self.all_rounds && !now_rounds.1 => Err(fewer("`--all-rounds`".into())),
             None => Ok(()),
             Some((name, old, new)) => {
                 let message = format!("`{name}` was {old} when this loop was started, now it is {new}");

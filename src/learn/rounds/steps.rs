@@ -1,7 +1,8 @@
 //! One round, step by step; a step whose last file is there is left as it is.
 
-use super::report::{self, MEASURES, RoundReport};
+use super::report::{CHOSEN_BY, MEASURES, RoundReport, SYSTEMS};
 use super::{Event, Fitted, LoopOptions, LoopReport, Mined, Questions, Step, folder, questions, wire};
+use crate::collection::QuerySet;
 use crate::collection::read::{ReadOptions, Source};
 use crate::collection::write::{ExampleFormat, ExampleWriter};
 use crate::compare::{CompareOptions, System, compare};
@@ -69,6 +70,22 @@ impl<'a> Circle<'a> {
                 location: self.home(round).join(MODEL).display().to_string(),
             },
         }
+    }
+
+    /// Whether a round is complete.
+    pub(super) fn is_made(&self, round: usize) -> bool {
+        self.home(round).join(REPORT).exists()
+    }
+
+    /// Whether the loop was brought to an end before.
+    pub(super) fn is_over(&self) -> bool {
+        self.folder.join(REPORT).exists()
+    }
+
+    /// Takes back that the loop is over, before another round is begun.
+    pub(super) fn reopen(&self) -> Result<()> {
+        folder::remove_file(&self.folder.join(REPORT))?;
+        folder::remove_file(&self.folder.join(READABLE))
     }
 
     /// Makes the round after these, or what is missing of it.
@@ -145,7 +162,8 @@ impl<'a> Circle<'a> {
         folder::remove(&output.join("training"))?;
         let report: TrainReport = serde_json::from_slice(&read(&last)?)
             .map_err(|e| Error::damaged(&last, "not a training's report").because(e))?;
-        Ok(Fitted { steps: report.steps, kept: report.kept, loss: (report.loss_first, report.loss_last) })
+        let TrainReport { steps, kept, loss_first, loss_last, .. } = report;
+        Ok(Fitted { steps, kept, loss_first, loss_last })
     }
 
     fn held_out(&self) -> Result<&HeldOut> {
@@ -187,18 +205,22 @@ impl<'a> Circle<'a> {
         say: &mut dyn FnMut(&Event<'_>),
     ) -> Result<RoundReport> {
         let last = home.join(REPORT);
-        if !self.begin(Step::Compare, "the questions that judge", &last, say)? {
+        if !self.begin(Step::Compare, "held-out questions: one half chooses, the other judges", &last, say)? {
             let searcher = Searcher::new(index, Mode::Hybrid)?;
-            let options = CompareOptions {
-                systems: System::parse_list(report::SYSTEMS)?,
-                measures: MEASURES.iter().map(|name| name.parse()).collect::<Result<_>>()?,
-                depth: 100,
-                // What the graph loses is not the model's doing.
-                how: SearchHow::Exact,
-                baseline: None,
+            let ask = |questions: &QuerySet, systems: &str, measures: &[&str]| {
+                let options = CompareOptions {
+                    systems: System::parse_list(systems)?,
+                    measures: measures.iter().map(|name| name.parse()).collect::<Result<_>>()?,
+                    depth: 100,
+                    // What the graph loses is not the model's doing.
+                    how: SearchHow::Exact,
+                    baseline: None,
+                };
+                compare(&searcher, questions, &options, self.progress)
             };
-            let comparison = compare(&searcher, &self.questions.judging, &options, self.progress)?;
-            let mut report = RoundReport::of(earlier.len(), &comparison)?;
+            let choosing = ask(&self.questions.choosing, CHOSEN_BY.0, &[CHOSEN_BY.1])?;
+            let judging = ask(&self.questions.judging, SYSTEMS, &MEASURES)?;
+            let mut report = RoundReport::of(earlier.len(), &choosing, &judging)?;
             let manifest = searcher.index().manifest();
             report.passages = searcher.index().len();
             report.fusion = manifest.fusion.fusion.to_string();
@@ -211,10 +233,11 @@ impl<'a> Circle<'a> {
         wire::round_report(&read(&last)?).map_err(|e| e.in_file(&last))
     }
 
-    /// Copies the model that is kept and writes the reports.
+    /// Copies the model that is kept and writes the reports. While there is no report, a model that is there may be
+    /// that of fewer rounds.
     pub(super) fn finish(&self, report: &LoopReport) -> Result<()> {
         let target = self.folder.join(MODEL);
-        if !target.exists() {
+        if !target.exists() || !self.is_over() {
             folder::complete(&target, |to| match report.kept {
                 0 => {
                     let towers = self.options.towers.open(self.progress)?;
