@@ -6,7 +6,7 @@ use super::ui::{Ui, bold, bytes, duration, thousands};
 use clap::ValueEnum;
 use parallax::collection::chunk::Chunking;
 use parallax::collection::read::{self, Source};
-use parallax::dense::GraphBuilder;
+use parallax::dense::{self, GraphBuilder};
 use parallax::fusion::Fusion;
 use parallax::index::dedup::Dedup;
 use parallax::index::{BuildOptions, BuildReport, build};
@@ -148,8 +148,8 @@ pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
             ui.note(&format!("{:<26}{record}", ""));
         }
     }
-    if let Some(dense) = &manifest.dense {
-        let graph = &dense.graph;
+    if let Some(side) = &manifest.dense {
+        let graph = &side.graph;
         ui.note(&format!(
             "{:<12}ann_recall@10 {:.4} at ef {} on {} queries{}",
             "graph",
@@ -158,10 +158,13 @@ pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
             thousands(graph.sample as u64),
             if graph.repaired > 0 { format!(", {} nodes relinked", graph.repaired) } else { String::new() }
         ));
-        if dense.zero_rows > 0 {
+        if graph.ann_recall_at_10 < dense::FLOOR {
+            ui.warn("the graph finds too few of the nearest rows, so searches score every row: exact, but slower as it grows");
+        }
+        if side.zero_rows > 0 {
             ui.warn(&format!(
                 "{} passages hold no token the encoder knows and cannot be found by it",
-                thousands(dense.zero_rows)
+                thousands(side.zero_rows)
             ));
         }
         ui.note(&format!("{:<12}{}: {}", "fusion", manifest.fusion.fusion, manifest.fusion.found_by));

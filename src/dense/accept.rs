@@ -4,7 +4,7 @@ use super::graph::GRAPH_FILE;
 use super::options::{GraphBuilder, GraphOptions};
 use super::rows::Rows;
 use super::{build, build_hnsw_rs, recall, repair};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 /// What came of building a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphReport {
-    /// The beam width that holds the floor; the graph's file carries it as its default.
+    /// The beam width that holds the floor, or the number of rows where none does; the graph's file carries it as its
+    /// default.
     pub ef: usize,
-    /// The share of the ten nearest rows that a walk with that beam finds, on the sample; 0 to 1.
+    /// The share of the ten nearest rows that a walk with the beam finds (the widest tried, where none holds the floor),
+    /// on the sample; 0 to 1.
     pub ann_recall_at_10: f64,
     /// Queries in the sample.
     pub sample: usize,
@@ -33,7 +35,8 @@ pub struct GraphReport {
 /// Builds the graph over an index folder's rows, finds the `ef` at which its `ann_recall@10` holds the floor, and
 /// writes [`GRAPH_FILE`]. Runs in the rayon pool it is called in.
 ///
-/// Fails with [`ErrorKind::Gate`], and writes nothing, when no beam holds the floor.
+/// Where no beam holds the floor (rows that say next to nothing, of an encoder that does not know the language, lie too
+/// close together), `ef` is the number of rows: searches then score every row, and lose nothing but time.
 pub fn build_graph(
     folder: &Path,
     rows: &Rows,
@@ -53,14 +56,10 @@ pub fn build_graph(
         return Err(Error::bug(format!("{orphans} rows of the graph cannot be reached")));
     }
     let measured = recall::find_ef(rows, &graph, options.seed, floor, progress)?;
-    if measured.recall < floor {
-        let (recall, ef) = (measured.recall, measured.ef);
-        let message = format!("the graph finds {recall:.4} of the ten nearest rows with ef {ef}, the floor is {floor}");
-        return Err(Error::new(ErrorKind::Gate, message).hint("try the other `--graph-builder`"));
-    }
-    graph.write(&folder.join(GRAPH_FILE), measured.ef)?;
+    let ef = if measured.recall < floor { rows.len() } else { measured.ef };
+    graph.write(&folder.join(GRAPH_FILE), ef)?;
     Ok(GraphReport {
-        ef: measured.ef,
+        ef,
         ann_recall_at_10: measured.recall,
         sample: measured.sample,
         measured_by: "sums of two random rows with as much noise, against exact search",
@@ -73,18 +72,21 @@ pub fn build_graph(
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::Graph;
     use super::super::rows::tests::{clustered, mapped};
+    use super::super::{DenseIndex, SearchHow};
     use super::*;
     use crate::progress::Silent;
 
     #[test]
-    fn a_floor_no_beam_holds_is_refused_and_nothing_written() {
-        let (folder, rows) = mapped(4, &clustered(50, 4, 5, 0.5, 1));
+    fn where_no_beam_holds_the_floor_every_row_is_scored() {
+        let values = clustered(50, 4, 5, 0.5, 1);
+        let (folder, rows) = mapped(4, &values);
         let options = GraphOptions::default();
-        let error = build_graph(folder.path(), &rows, GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Gate);
-        assert!(!folder.path().join(GRAPH_FILE).exists());
-        assert_eq!(Graph::open(&folder.path().join(GRAPH_FILE), 50).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+        let report = build_graph(folder.path(), &rows, GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap();
+        assert_eq!(report.ef, 50);
+        let index = DenseIndex::open(folder.path()).unwrap();
+        assert!(!index.walks_graph(10));
+        let found = |how| index.search(&values[..4], 10, how).unwrap();
+        assert_eq!(found(SearchHow::Auto), found(SearchHow::Exact));
     }
 }

@@ -4,7 +4,7 @@
 //! [`DenseIndex`] that ranks passages by inner product with a query's row; of unit rows that is the cosine.
 //!
 //! [`exact`] scores every row and is the yardstick. [`graph`] is the graph's file and its search; [`build`](mod@build)
-//! and [`build_hnsw_rs`] fill it, and it is accepted only when it finds enough of what exact search finds.
+//! and [`build_hnsw_rs`] fill it, and it is walked only when it finds enough of what exact search finds.
 //!
 //! ```
 //! use parallax::dense::{self, DenseIndex, GraphBuilder, GraphOptions, SearchHow, rows::{Rows, RowsWriter}};
@@ -70,7 +70,7 @@ pub const GRAPH_PAYS_FROM: usize = 20_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SearchHow {
     /// Exactly below [`GRAPH_PAYS_FROM`] rows, along the graph from there on, with the beam its build chose, widened
-    /// by two for each result beyond ten.
+    /// by two for each result beyond ten; exactly where no beam found enough.
     #[default]
     Auto,
     /// Every row scored.
@@ -147,17 +147,26 @@ impl DenseIndex {
         let ef = match how {
             SearchHow::Exact => None,
             SearchHow::Graph { ef } => Some(ef),
-            SearchHow::Auto if self.len() < GRAPH_PAYS_FROM => None,
-            SearchHow::Auto => Some(self.graph.ef().saturating_add(k.saturating_sub(10).saturating_mul(2))),
+            SearchHow::Auto => self.walks_graph(k).then(|| self.beam(k)),
         };
         let k = k.min(self.len());
         Ok(match ef {
-            // A beam as wide as a good part of the rows costs more than scoring all of them.
-            Some(ef) if how != SearchHow::Auto || ef < self.len() / 8 => {
+            Some(ef) => {
                 self.scratches.with(|scratch| self.graph.search(&self.rows, query, k, ef.min(self.len()), scratch))
             }
-            _ => exact::search(&self.rows, query, k),
+            None => exact::search(&self.rows, query, k),
         })
+    }
+
+    /// Whether [`SearchHow::Auto`] walks the graph for `k` results: in a small index it does not, nor where the beam is
+    /// as wide as a good part of the rows, which costs more than scoring all of them.
+    pub fn walks_graph(&self, k: usize) -> bool {
+        self.len() >= GRAPH_PAYS_FROM && self.beam(k) < self.len() / 8
+    }
+
+    /// The build's beam, widened by two for each result beyond ten.
+    fn beam(&self, k: usize) -> usize {
+        self.graph.ef().saturating_add(k.saturating_sub(10).saturating_mul(2))
     }
 
     /// The scores of these rows for a query, in their order: for a row that search finds, the score it gives, bit for

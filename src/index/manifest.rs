@@ -147,7 +147,7 @@ pub struct GraphRecord {
     pub ef_construction: usize,
     /// Seed of the layer draw.
     pub seed: u64,
-    /// Breadth of the search that reaches the floor.
+    /// Breadth of the search that reaches the floor; the number of rows where none does, and every row is scored.
     pub ef: usize,
     /// Share of the exact ten nearest that the graph finds, on a sample.
     pub ann_recall_at_10: f64,
