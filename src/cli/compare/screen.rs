@@ -176,7 +176,8 @@ fn differences(comparison: &Comparison, baseline: &str, width: usize) -> String 
         row.extend(others.iter().map(|system| system.differences[m].as_ref().map_or("– ".into(), difference)));
         rows.push(row);
     }
-    fit_table(&rows, width) + "system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n"
+    fit_table(&rows, width)
+        + &wrap("system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n", width)
 }
 
 /// `+.0123 [+.0050, +.0196]*`.
