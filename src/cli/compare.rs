@@ -4,7 +4,7 @@ use super::args::{Global, Reading};
 use super::ui::{Ui, bold, table};
 use parallax::collection::read::{self, Source};
 use parallax::collection::write;
-use parallax::compare::report::{self, Provenance};
+use parallax::compare::report::{self, Provenance, Report};
 use parallax::compare::{CompareOptions, Comparison, System, compare};
 use parallax::dense::SearchHow;
 use parallax::eval::significance::Paired;
@@ -90,13 +90,9 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let (depth, baseline) = (args.depth.get(), args.baseline.clone());
     let options = CompareOptions { systems, measures, depth, how, baseline };
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
-    let provenance = Provenance {
-        command: ui.command().to_string(),
-        index: searcher.index().folder().display().to_string(),
-        data,
-        split,
-        fusion: searcher.index().manifest().fusion.fusion.to_string(),
-    };
+    let named = (data.as_str(), split.as_deref());
+    let provenance = Provenance::of(&searcher, &set, ui.command(), named, depth)?;
+    let report = Report::of(&comparison, &set, &provenance);
     if let Some(folder) = &args.runs {
         for result in &comparison.systems {
             let name = result.name.replace(['/', '\\'], "_");
@@ -107,9 +103,9 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         }
     }
     match &args.json {
-        Some(path) if path.as_os_str() == "-" => return ui.data(&report::json(&comparison, &provenance)?),
+        Some(path) if path.as_os_str() == "-" => return ui.data(&report::json(&report)?),
         Some(path) => {
-            std::fs::write(path, report::json(&comparison, &provenance)?).map_err(|e| Error::io(path, "write", e))?;
+            std::fs::write(path, report::json(&report)?).map_err(|e| Error::io(path, "write", e))?;
         }
         None => {}
     }

@@ -89,7 +89,7 @@ pub struct AnnRecall {
 const ANN_SAMPLE: usize = 1_000;
 
 /// Of the resampling behind the intervals: the same runs give the same intervals.
-const SEED: u64 = 1;
+pub(crate) const SEED: u64 = 1;
 
 /// Searches with every system and measures the outcome.
 pub fn compare(

@@ -1,0 +1,468 @@
+//! What a report is: everything that was measured, how, and what it rests on. The JSON contract other programs read.
+//!
+//! In flow nothing: these are wire types, filled by [`super::assemble`] and by whoever adds a section, and read by every
+//! renderer, which sees nothing else. So a stored report can be rendered again, and held against a later one.
+//!
+//! ```json
+//! {
+//!   "format": 1, "command": "parallax compare …", "index": "indexes/scifact", "data": "…/scifact", "split": "test",
+//!   "queries": 300, "judged": 300, "with_answers": 0, "missing_gold": 0,
+//!   "averaging": "all judged queries, absent ones count 0 (trec_eval -c)",
+//!   "ann_recall": {"k": 10, "mean": 0.998, "queries": 300, "graph_in_use": false},
+//!   "fusion": "convex(min-max, dense weight 0.40)", "baseline": "bm25", "measures": ["nDCG@10"],
+//!   "systems": [
+//!     {"name": "hybrid", "seconds": 0.1,
+//!      "measures": {"nDCG@10": {"mean": 0.68, "n": 300}},
+//!      "differences": {"nDCG@10": {"mean": 0.012, "interval": [0.005, 0.0196], "p_randomization": 0.0008, "p_t": 0.0006, "n": 300}},
+//!      "curve": [{"k": 1, "recall": 0.5}], "margins": {"1": 0.2},
+//!      "per_query": {"1": {"nDCG@10": 0.5}}}
+//!   ]
+//! }
+//! ```
+//!
+//! Fields are added, never changed in meaning, while `format` stays 1; what an older program did not write is absent.
+//! Means are not rounded. A query that has no value (no known answer) is absent from `per_query` of that measure and
+//! from `n`. Differences are system minus baseline, paired over queries, with the 95 % bootstrap interval and two-sided
+//! p values ([`crate::eval::significance`]).
+//!
+//! ```
+//! use parallax::compare::report::model::Report;
+//! let old = r#"{"format": 1, "command": "parallax compare i", "index": "i", "data": "d", "split": null, "queries": 2,
+//!   "judged": 2, "with_answers": 0, "missing_gold": 0, "averaging": "all", "ann_recall": null, "fusion": "rrf",
+//!   "systems": [{"name": "bm25", "seconds": 0.1, "measures": {"R@5": {"mean": 0.5, "n": 2}},
+//!                "per_query": {"a": {"R@5": 1.0}, "b": {"R@5": 0.0}}}]}"#;
+//! let report: Report = serde_json::from_str(old).unwrap();
+//! assert_eq!(report.columns(), ["R@5"]);
+//! assert_eq!(report.systems[0].value("a", "R@5"), Some(1.0));
+//! ```
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// A comparison of systems over the same judged queries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The command as typed.
+    pub command: String,
+    /// The index folder.
+    pub index: String,
+    /// The data set.
+    pub data: String,
+    /// The split of its judgments, where it has splits.
+    pub split: Option<String>,
+    /// Queries of the data set.
+    pub queries: usize,
+    /// Queries with at least one judgment: the averaging set.
+    pub judged: usize,
+    /// Queries with known answers among them.
+    pub with_answers: usize,
+    /// Judged-relevant passages that the index does not hold: no system can find these.
+    pub missing_gold: usize,
+    /// Over what means go.
+    pub averaging: String,
+    /// How well the graph reproduces exact search.
+    pub ann_recall: Option<AnnRecall>,
+    /// The index's default fusion.
+    pub fusion: String,
+    /// The baseline's name, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// Program and version that measured.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
+    /// What the numbers rest on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<RestsOn>,
+    /// Measures in the order of their columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<String>,
+    /// One entry a system, in the order asked for.
+    pub systems: Vec<SystemReport>,
+    /// What the questions are, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<String, String>,
+    /// Where the gold passage was found and no answer in it, or the reverse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer_gap: Vec<AnswerGap>,
+    /// Means over groups of queries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slicing>,
+    /// Why queries were missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Causes>,
+    /// The worst misses, with both lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub misses: Vec<Miss>,
+    /// How the fusion was chosen, where it was tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
+    /// This report beside an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+}
+
+/// The manifests and choices behind every number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RestsOn {
+    /// SHA-256 of the index generation's `manifest.json`, which holds a checksum of every file of it.
+    pub manifest: String,
+    /// The generation's folder name.
+    pub generation: String,
+    /// The command that built the index, where it was typed.
+    pub built_by: Option<String>,
+    /// Passages indexed.
+    pub passages: usize,
+    /// The sparse side's analysis chain.
+    pub analyzer: String,
+    /// The passage encoder's name; `None` without a dense side.
+    pub encoder: Option<String>,
+    /// Its fingerprint: a hash of its weights and settings.
+    pub encoder_fingerprint: Option<String>,
+    /// How the index's fusion was found.
+    pub fusion_found_by: String,
+    /// SHA-256 of the judgments, as lines `query TAB passage TAB grade` sorted by ids.
+    pub judgments: String,
+    /// Of the resampling behind intervals and tests.
+    pub seed: u64,
+    /// Ranks that each side offered to fusion.
+    pub depth: usize,
+}
+
+/// Share of the exact nearest `k` that the graph finds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnnRecall {
+    /// Cut-off.
+    pub k: usize,
+    /// Mean share over the queries.
+    pub mean: f64,
+    /// Queries measured.
+    pub queries: usize,
+    /// Whether searches used the graph.
+    pub graph_in_use: bool,
+}
+
+/// One system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SystemReport {
+    /// As it was asked for.
+    pub name: String,
+    /// Wall time of all queries, all cores; `None` for run files.
+    pub seconds: Option<f64>,
+    /// Means by measure.
+    pub measures: BTreeMap<String, Mean>,
+    /// System minus baseline, by measure; empty for the baseline and without one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub differences: BTreeMap<String, Difference>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// Recall at rising depths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<CurvePoint>,
+    /// Score of the best relevant passage minus that of the best other one, per query; absent where one of them was not
+    /// retrieved. Above 0 the gold passage leads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub margins: BTreeMap<String, f64>,
+    /// Values: query → measure → value.
+    pub per_query: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// A mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mean {
+    /// Not rounded.
+    pub mean: f64,
+    /// Queries averaged.
+    pub n: usize,
+    /// 95 % bootstrap interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+}
+
+/// A paired difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Mean difference.
+    pub mean: f64,
+    /// 95 % bootstrap interval.
+    pub interval: [f64; 2],
+    /// Two-sided p of the randomisation test.
+    pub p_randomization: f64,
+    /// Two-sided p of the paired t-test.
+    pub p_t: f64,
+    /// Queries compared.
+    pub n: usize,
+    /// `p_randomization` after Holm's correction over the systems compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p_holm: Option<f64>,
+    /// The smallest true difference that so many queries show four times in five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detectable: Option<f64>,
+}
+
+/// What a system costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes of the index parts it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_bytes: Option<u64>,
+    /// Seconds to build them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_seconds: Option<f64>,
+    /// Median latency of one query on one core, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// Latency that one query in a hundred exceeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// Queries a second on one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qps_one: Option<f64>,
+    /// Queries a second on all cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qps_all: Option<f64>,
+    /// Peak memory of the process, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Mean recall of the first `k`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Cut-off.
+    pub k: usize,
+    /// Mean share of the relevant passages found.
+    pub recall: f64,
+}
+
+/// How many of something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    /// Of what.
+    pub name: String,
+    /// How many.
+    pub n: usize,
+}
+
+/// Gold passage against answer, for one system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AnswerGap {
+    /// The system.
+    pub system: String,
+    /// Ranks looked at.
+    pub k: usize,
+    /// How answers are matched: `strict`, `korean`, `character`.
+    pub matching: String,
+    /// Queries with a known answer.
+    pub n: usize,
+    /// What was found, each query once: `gold and answer`, `gold only`, `duplicate of gold`, `answer elsewhere`, ….
+    pub counts: Vec<Count>,
+}
+
+/// Groups of queries by one property.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slicing {
+    /// The property: `query length`, `language`, ….
+    pub by: String,
+    /// How it was computed, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub how: String,
+    /// The groups, in their natural order.
+    pub groups: Vec<Slice>,
+}
+
+/// One group of queries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// `1 to 5 words`, `Korean`, ….
+    pub name: String,
+    /// Queries in it.
+    pub n: usize,
+    /// System → measure → mean over the group.
+    pub means: BTreeMap<String, BTreeMap<String, Mean>>,
+}
+
+/// Why queries were missed, counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Causes {
+    /// A query is missed when no relevant passage is among the first so many.
+    pub k: usize,
+    /// One entry a side.
+    pub sides: Vec<CausesOfSide>,
+}
+
+/// One side's causes. A query may have several, so they need not sum to `missed`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CausesOfSide {
+    /// `sparse`, `dense` or `hybrid`.
+    pub side: String,
+    /// Queries it was asked.
+    pub n: usize,
+    /// Queries it missed.
+    pub missed: usize,
+    /// Causes with how often each holds.
+    pub causes: Vec<Count>,
+}
+
+/// A missed query with what each side put first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Miss {
+    /// Query id.
+    pub query: String,
+    /// The question.
+    pub text: String,
+    /// Relevant passages.
+    pub gold: Vec<MissPassage>,
+    /// Known answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
+    /// One list a side.
+    pub lists: Vec<MissList>,
+}
+
+/// What one side answered to a missed query.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MissList {
+    /// `sparse`, `dense` or `hybrid`.
+    pub side: String,
+    /// Rank of the best relevant passage, from 1, where it was looked for and found.
+    pub gold_rank: Option<usize>,
+    /// Causes on this side, each in a few words.
+    pub causes: Vec<String>,
+    /// Its first passages.
+    pub hits: Vec<MissPassage>,
+}
+
+/// A passage of such a list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MissPassage {
+    /// Passage id.
+    pub id: String,
+    /// Its title.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// The beginning of its text.
+    pub text: String,
+    /// Its score; `None` where it was not retrieved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Whether it is judged relevant.
+    #[serde(default)]
+    pub relevant: bool,
+    /// Whether it holds a known answer.
+    #[serde(default)]
+    pub holds_answer: bool,
+}
+
+/// How a fusion was chosen, and what it is worth on questions that did not choose it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// The fusion chosen on all questions.
+    pub fusion: String,
+    /// What it was held against.
+    pub against: String,
+    /// The measure it was chosen by.
+    pub measure: String,
+    /// Judged questions.
+    pub queries: usize,
+    /// Folds of the outer cross-validation.
+    pub folds: usize,
+    /// On the held-out folds, chosen minus `against`.
+    pub held_out: Difference,
+    /// `gain`, `no gain proven`, ….
+    pub verdict: String,
+    /// Fusions tried, best first, with their mean on all questions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
+}
+
+/// A fusion that was tried.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// As it is written.
+    pub fusion: String,
+    /// Mean of the measure over all questions.
+    pub mean: f64,
+}
+
+/// This report beside an earlier one, over the queries that both asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Against {
+    /// The earlier report's file.
+    pub file: String,
+    /// Its command.
+    pub command: String,
+    /// Its index manifest, where it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// Queries in both.
+    pub both: usize,
+    /// Queries of this report alone.
+    pub only_now: usize,
+    /// Queries of the earlier one alone.
+    pub only_then: usize,
+    /// What a reader has to know: another query set, other judgments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Systems and measures that both have.
+    pub rows: Vec<AgainstRow>,
+}
+
+/// One system and measure, then and now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgainstRow {
+    /// The system.
+    pub system: String,
+    /// The measure.
+    pub measure: String,
+    /// The earlier mean over the queries in both.
+    pub then: f64,
+    /// This one's.
+    pub now: f64,
+    /// Now minus then, paired over queries.
+    pub difference: Difference,
+}
+
+impl Report {
+    /// Measures in the order of their columns; of a report that does not say, in the order of their names.
+    pub fn columns(&self) -> Vec<&str> {
+        let named = || self.systems.first().map(|system| system.measures.keys().map(String::as_str).collect());
+        match self.measures.is_empty() {
+            true => named().unwrap_or_default(),
+            false => self.measures.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// A system by name.
+    pub fn system(&self, name: &str) -> Option<&SystemReport> {
+        self.systems.iter().find(|system| system.name == name)
+    }
+
+    /// The system that others are drawn against: the baseline, or else the first.
+    pub fn reference(&self) -> Option<&SystemReport> {
+        self.baseline.as_deref().and_then(|name| self.system(name)).or(self.systems.first())
+    }
+
+    /// The measure that decides: nDCG@10 where it was measured, or else the first.
+    pub fn decisive(&self) -> Option<&str> {
+        let columns = self.columns();
+        columns.iter().find(|name| **name == "nDCG@10").or(columns.first()).copied()
+    }
+}
+
+impl SystemReport {
+    /// A query's value of a measure.
+    pub fn value(&self, query: &str, measure: &str) -> Option<f64> {
+        self.per_query.get(query)?.get(measure).copied()
+    }
+
+    /// The mean of a measure, where some query has it.
+    pub fn mean(&self, measure: &str) -> Option<&Mean> {
+        self.measures.get(measure).filter(|mean| mean.n > 0)
+    }
+}
