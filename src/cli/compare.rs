@@ -1,10 +1,12 @@
 //! `compare`: which retriever finds the right passage.
 
+mod report;
+
 use super::args::{Global, Reading};
 use super::ui::{Ui, bold, table};
 use parallax::collection::read::{self, Source};
 use parallax::collection::write;
-use parallax::compare::report::{self, Provenance, Report};
+use parallax::compare::report::{Provenance, Report, json};
 use parallax::compare::{CompareOptions, Comparison, System, compare};
 use parallax::dense::SearchHow;
 use parallax::eval::significance::Paired;
@@ -57,10 +59,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     runs: Option<PathBuf>,
     #[command(flatten)]
+    files: report::Files,
+    #[command(flatten)]
     reading: Reading,
 }
 
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
+    let files = args.files.prepare()?;
     if let Some(folder) = &args.runs {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
     }
@@ -92,7 +97,8 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
     let named = (data.as_str(), split.as_deref());
     let provenance = Provenance::of(&searcher, &set, ui.command(), named, depth)?;
-    let report = Report::of(&comparison, &set, &provenance);
+    let mut report = Report::of(&comparison, &set, &provenance);
+    let beside = files.compare(&mut report)?;
     if let Some(folder) = &args.runs {
         for result in &comparison.systems {
             let name = result.name.replace(['/', '\\'], "_");
@@ -102,14 +108,15 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             std::fs::write(&path, bytes).map_err(|e| Error::io(&path, "write", e))?;
         }
     }
+    files.write(&report, ui)?;
     match &args.json {
-        Some(path) if path.as_os_str() == "-" => return ui.data(&report::json(&report)?),
+        Some(path) if path.as_os_str() == "-" => return ui.data(&json(&report)?),
         Some(path) => {
-            std::fs::write(path, report::json(&report)?).map_err(|e| Error::io(path, "write", e))?;
+            std::fs::write(path, json(&report)?).map_err(|e| Error::io(path, "write", e))?;
         }
         None => {}
     }
-    ui.data(&screen(&comparison, &provenance))
+    ui.data(&(screen(&comparison, &provenance) + &beside))
 }
 
 fn query_set(args: &Args) -> Result<(QuerySet, String, Option<String>)> {

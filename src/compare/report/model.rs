@@ -292,55 +292,86 @@ pub struct Slice {
 pub struct Causes {
     /// A query is missed when no relevant passage is among the first so many.
     pub k: usize,
-    /// One entry a side.
-    pub sides: Vec<CausesOfSide>,
+    /// Queries with a relevant passage.
+    pub n: usize,
+    /// One entry a system.
+    pub systems: Vec<CausesOfSystem>,
+    /// What was not tried, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
-/// One side's causes. A query may have several, so they need not sum to `missed`.
+/// One system's causes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CausesOfSide {
-    /// `sparse`, `dense` or `hybrid`.
-    pub side: String,
-    /// Queries it was asked.
-    pub n: usize,
+pub struct CausesOfSystem {
+    /// The system.
+    pub system: String,
     /// Queries it missed.
     pub missed: usize,
     /// Causes with how often each holds.
-    pub causes: Vec<Count>,
+    pub causes: Vec<CauseCount>,
 }
 
-/// A missed query with what each side put first.
+/// How often a cause holds. Several may hold for one query: only `main` sums to the queries missed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CauseCount {
+    /// `length`, `morphology`, `unexplained`, ….
+    pub cause: String,
+    /// In a few words.
+    pub meaning: String,
+    /// Misses it is the main cause of.
+    pub main: usize,
+    /// Misses it holds for.
+    pub all: usize,
+}
+
+/// A missed query with what each system put first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Miss {
     /// Query id.
     pub query: String,
     /// The question.
     pub text: String,
-    /// Relevant passages.
-    pub gold: Vec<MissPassage>,
+    /// Ids of relevant passages.
+    pub gold: Vec<String>,
+    /// The beginning of the first of them that the index holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_text: Option<String>,
     /// Known answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
-    /// One list a side.
+    /// One list a system.
     pub lists: Vec<MissList>,
 }
 
-/// What one side answered to a missed query.
+/// What one system answered to a query that some system missed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MissList {
-    /// `sparse`, `dense` or `hybrid`.
-    pub side: String,
-    /// Rank of the best relevant passage, from 1, where it was looked for and found.
-    pub gold_rank: Option<usize>,
-    /// Causes on this side, each in a few words.
-    pub causes: Vec<String>,
+    /// The system.
+    pub system: String,
+    /// Whether this one missed it.
+    pub missed: bool,
+    /// Rank of the best relevant passage, from 1, where it was found at any depth looked at.
+    pub rank: Option<usize>,
+    /// Why it was missed, the main cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<MissReason>,
     /// Its first passages.
-    pub hits: Vec<MissPassage>,
+    pub hits: Vec<MissHit>,
+}
+
+/// A cause that holds for one query.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MissReason {
+    /// `length`, `morphology`, ….
+    pub cause: String,
+    /// The figures that show it, in a sentence.
+    pub evidence: String,
 }
 
 /// A passage of such a list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct MissPassage {
+pub struct MissHit {
     /// Passage id.
     pub id: String,
     /// Its title.
@@ -348,15 +379,13 @@ pub struct MissPassage {
     pub title: String,
     /// The beginning of its text.
     pub text: String,
-    /// Its score; `None` where it was not retrieved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub score: Option<f64>,
+    /// The system's score.
+    pub score: f64,
     /// Whether it is judged relevant.
-    #[serde(default)]
     pub relevant: bool,
-    /// Whether it holds a known answer.
-    #[serde(default)]
-    pub holds_answer: bool,
+    /// Whether it holds a known answer; `None` where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_answer: Option<bool>,
 }
 
 /// How a fusion was chosen, and what it is worth on questions that did not choose it.

@@ -1,0 +1,157 @@
+//! Why: gold passage against answer, causes of misses, and the worst of them with both lists.
+
+use super::{foundation, section};
+use crate::compare::report::chart::{class, key};
+use crate::compare::report::model::{Miss, MissHit, MissList, Report};
+use crate::compare::report::words::{count, counted, language};
+use maud::{Markup, html};
+
+/// A row: its name, what explains it, its number, and another number that says more.
+struct Row<'a> {
+    name: &'a str,
+    note: &'a str,
+    n: usize,
+    more: String,
+}
+
+/// Rows as bars; `whole` is a full one.
+fn bars(rows: &[Row<'_>], whole: usize, series: usize) -> Markup {
+    html! {
+        div.bars {
+            @for row in rows {
+                div { (row.name) @if !row.note.is_empty() { small { (row.note) } } }
+                div.track { div.fill.(class(series)) style=(format!("width:{:.1}%", 100.0 * row.n as f64 / whole.max(1) as f64)) {} }
+                div.n { (count(row.n)) @if !row.more.is_empty() { small { (row.more) } } }
+            }
+        }
+    }
+}
+
+/// Two questions side by side: was the gold passage found, and was an answer.
+pub(super) fn answer_gap(report: &Report) -> Markup {
+    if report.answer_gap.is_empty() {
+        return html! {};
+    }
+    let says = html! {
+        "Each question once: what the first passages held. An answer in another passage than the gold one counts for a "
+        "reader and not for recall."
+    };
+    let body = html! {
+        div.figures {
+            @for gap in &report.answer_gap {
+                @let rows: Vec<Row<'_>> = gap.counts.iter()
+                    .map(|count| Row { name: &count.name, note: "", n: count.n, more: String::new() }).collect();
+                figure {
+                    figcaption {
+                        (name(report, &gap.system))
+                        small { "first " (gap.k) ", " (gap.matching) " matching, " (counted(gap.n, "question")) }
+                    }
+                    (bars(&rows, gap.n, place(report, &gap.system)))
+                }
+            }
+        }
+        (foundation(report, ""))
+    };
+    section("gap", "Passage or answer", &says, &body)
+}
+
+fn place(report: &Report, system: &str) -> usize {
+    report.systems.iter().position(|other| other.name == system).unwrap_or(0)
+}
+
+fn name(report: &Report, system: &str) -> Markup {
+    html! { (key(place(report, system))) (system) }
+}
+
+/// Causes of each system's misses.
+pub(super) fn causes(report: &Report) -> Markup {
+    let Some(causes) = &report.causes else { return html! {} };
+    let says = html! {
+        "Missed: no gold passage among the first " (causes.k) ". A cause counts only where undoing it turned the miss into a "
+        "hit, or where it is a plain fact. Bars show the main cause; the small number adds those for which it holds beside another."
+    };
+    let body = html! {
+        div.figures {
+            @for system in &causes.systems {
+                @let rows: Vec<Row<'_>> = system.causes.iter().filter(|cause| cause.all > 0)
+                    .map(|cause| Row {
+                        name: &cause.cause,
+                        note: if cause.meaning == cause.cause { "" } else { &cause.meaning },
+                        n: cause.main,
+                        more: if cause.all > cause.main { format!("of {}", count(cause.all)) } else { String::new() },
+                    })
+                    .collect();
+                figure {
+                    figcaption {
+                        (name(report, &system.system))
+                        small { "missed " (count(system.missed)) " of " (counted(causes.n, "question")) }
+                    }
+                    (bars(&rows, system.missed, place(report, &system.system)))
+                }
+            }
+        }
+        div {
+            @for left in &causes.left_out { p.note { "Not tried: " (left) } }
+            (foundation(report, ""))
+        }
+    };
+    section("causes", "Why it was missed", &says, &body)
+}
+
+/// The worst misses.
+pub(super) fn misses(report: &Report) -> Markup {
+    if report.misses.is_empty() {
+        return html! {};
+    }
+    let says = html! { "Questions on which the systems are furthest apart: the gold passage, and what each system put first." };
+    let body = html! { div { @for found in &report.misses { (miss(report, found)) } } (foundation(report, "")) };
+    section("misses", "The worst misses", &says, &body)
+}
+
+fn miss(report: &Report, miss: &Miss) -> Markup {
+    html! {
+        article.miss {
+            h3 lang=[language(&miss.text)] { (miss.text) }
+            p.soft.small {
+                "question " code { (miss.query) }
+                @if !miss.answers.is_empty() {
+                    (if miss.answers.len() > 1 { "; answers: " } else { "; answer: " })
+                    @for (i, answer) in miss.answers.iter().enumerate() {
+                        @if i > 0 { ", " }
+                        span lang=[language(answer)] { "“" (answer) "”" }
+                    }
+                }
+            }
+            p.small {
+                span.tag.gain { "gold" } " "
+                @match &miss.gold_text {
+                    Some(text) => { span lang=[language(text)] { (text) } }
+                    None => { code { (miss.gold.join(", ")) } }
+                }
+            }
+            div.lists { @for list in &miss.lists { (listed(report, list)) } }
+        }
+    }
+}
+
+fn listed(report: &Report, list: &MissList) -> Markup {
+    html! {
+        div {
+            h4 { (name(report, &list.system)) }
+            p.soft.small {
+                @match list.rank { Some(rank) => { "gold at rank " (count(rank)) } None => { "gold not found" } }
+                @for reason in &list.reasons { br; b { (reason.cause) } ": " (reason.evidence) }
+            }
+            ol { @for hit in &list.hits { li { (passage(hit)) } } }
+        }
+    }
+}
+
+fn passage(hit: &MissHit) -> Markup {
+    html! {
+        @if hit.relevant { span.tag.gain { "gold" } " " }
+        @if hit.holds_answer == Some(true) { span.tag { "holds an answer" } " " }
+        span lang=[language(&hit.text)] { @if !hit.title.is_empty() { b { (hit.title) } " " } (hit.text) }
+        " " span.soft { (format!("{:.3}", hit.score)) }
+    }
+}
