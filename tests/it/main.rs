@@ -26,6 +26,10 @@ mod mine_negatives;
 mod query;
 /// The README's commands.
 mod readme;
+/// `compare --report`: files, earlier reports, the page in a browser.
+mod report;
+/// `compare --report`: files, earlier reports, the page in a browser.
+mod report;
 /// The house rules as tests.
 mod tidy;
 /// `train`: folders, verdicts, gates, refusals.
