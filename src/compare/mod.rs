@@ -5,6 +5,7 @@
 //! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
 //! named, each other system has its paired difference to it ([`crate::eval::significance`]).
 
+pub mod diagnose;
 pub mod report;
 pub mod system;
 
