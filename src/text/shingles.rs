@@ -45,16 +45,29 @@ impl Signature {
         if words.is_empty() {
             return None;
         }
+        let shingles = words.windows(SHINGLE.min(words.len()));
+        Some(Signature::of_hashes(
+            shingles.map(|shingle| shingle.iter().fold(0, |joined: u64, word| mix(joined.rotate_left(17) ^ word))),
+        ))
+    }
+
+    /// The signature of a set of words, in any order and each once: for texts too short for shingles. `None` of none.
+    pub fn of_words<'w>(words: impl IntoIterator<Item = &'w str>) -> Option<Self> {
+        let mut words = words.into_iter().map(|word| hash(word.as_bytes())).peekable();
+        words.peek()?;
+        Some(Signature::of_hashes(words))
+    }
+
+    fn of_hashes(hashes: impl Iterator<Item = u64>) -> Self {
         let mut minima = [u32::MAX; HASHES];
-        for shingle in words.windows(SHINGLE.min(words.len())) {
-            let joined = shingle.iter().fold(0, |joined: u64, word| mix(joined.rotate_left(17) ^ word));
+        for hash in hashes {
             for (i, minimum) in minima.iter_mut().enumerate() {
                 // One strong hash, mixed with each function's own constant.
-                let value = (mix(joined ^ (i as u64 + 1).wrapping_mul(GOLDEN)) >> 32) as u32;
+                let value = (mix(hash ^ (i as u64 + 1).wrapping_mul(GOLDEN)) >> 32) as u32;
                 *minimum = value.min(*minimum);
             }
         }
-        Some(Signature(Box::new(minima)))
+        Signature(Box::new(minima))
     }
 
     /// One key a band; signatures whose estimated similarity is at least `threshold` share one of them. A band's number is
@@ -137,6 +150,16 @@ mod tests {
         assert_eq!(seen.insert_or_match(&text(17, 60).join(", ").to_uppercase()), Some(7));
         assert_eq!(seen.insert_or_match(""), None);
         assert_eq!(seen.insert_or_match("..."), None);
+    }
+
+    #[test]
+    fn sets_of_words_have_no_order() {
+        let of = |text: &str| Signature::of_words(text.split_whitespace());
+        assert_eq!(of("who built the tower"), of("the tower who built built"));
+        assert_eq!(of(" "), None);
+        // Four words of five are shared.
+        let share = of("a b c d e").unwrap().similarity(&of("a b c d").unwrap());
+        assert!((share - 0.8).abs() < 0.15, "{share}");
     }
 
     #[test]
