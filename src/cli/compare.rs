@@ -3,9 +3,11 @@
 mod report;
 
 use super::args::{Global, Reading};
+use super::diagnosis;
 use super::ui::{Ui, bold, table};
 use parallax::collection::read::{self, Source};
 use parallax::collection::write;
+use parallax::compare::diagnose;
 use parallax::compare::report::{Provenance, Report, json};
 use parallax::compare::{CompareOptions, Comparison, System, compare};
 use parallax::dense::SearchHow;
@@ -55,6 +57,12 @@ pub(crate) struct Args {
     /// Write everything measured, also per question, as JSON; `-` is stdout.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
+    /// Find out why each system missed what it missed; writes JSON lines, one a missed question.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    diagnose: Option<PathBuf>,
+    /// A question is missed where no gold passage is among the first N, 100 at most.
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "diagnose", value_parser = at, help_heading = "Output")]
+    diagnose_at: usize,
     /// Write each system's rankings as TREC run files into a folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     runs: Option<PathBuf>,
@@ -62,6 +70,11 @@ pub(crate) struct Args {
     files: report::Files,
     #[command(flatten)]
     reading: Reading,
+}
+
+fn at(text: &str) -> std::result::Result<usize, String> {
+    let fits = |k: &usize| (1..=diagnose::DEEPEST).contains(k);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("a whole number from 1 to {} is expected", diagnose::DEEPEST))
 }
 
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
@@ -108,6 +121,15 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             std::fs::write(&path, bytes).map_err(|e| Error::io(&path, "write", e))?;
         }
     }
+    let diagnosis = match &args.diagnose {
+        None => None,
+        Some(path) => {
+            let found = diagnose::diagnose(&searcher, &set, &options, &comparison, args.diagnose_at, &ui.progress())?;
+            std::fs::write(path, diagnose::jsonl(&found)?).map_err(|e| Error::io(path, "write", e))?;
+            report.explain(&found);
+            Some(found)
+        }
+    };
     files.write(&report, ui)?;
     match &args.json {
         Some(path) if path.as_os_str() == "-" => return ui.data(&json(&report)?),
@@ -116,7 +138,15 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         }
         None => {}
     }
-    ui.data(&(screen(&comparison, &provenance) + &beside))
+    ui.data(&(screen(&comparison, &provenance) + &beside))?;
+    match (&diagnosis, &args.diagnose) {
+        (Some(found), Some(path)) => {
+            ui.data(&format!("\n{}", diagnosis::screen(found)))?;
+            ui.note(&format!("{} {}   {} missed questions", bold("wrote"), path.display(), found.misses.len()));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn query_set(args: &Args) -> Result<(QuerySet, String, Option<String>)> {

@@ -5,6 +5,8 @@
 //! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
 //! named, each other system has its paired difference to it ([`crate::eval::significance`]).
 
+pub mod audit;
+pub mod diagnose;
 pub mod report;
 pub mod system;
 
@@ -35,6 +37,15 @@ pub struct CompareOptions {
     pub how: SearchHow,
     /// The system that the others are compared with, by its name or as it was written.
     pub baseline: Option<String>,
+}
+
+impl CompareOptions {
+    /// What a system is asked: as deep as the deepest measure looks, 100 passages at least.
+    fn asked(&self, request: &SearchRequest) -> SearchRequest {
+        let deepest = self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0);
+        let k = deepest.max(SHALLOWEST);
+        SearchRequest { k, depth: self.depth.max(k), how: self.how, ..request.clone() }
+    }
 }
 
 /// One system's result.
@@ -85,6 +96,9 @@ pub struct AnnRecall {
     pub graph_in_use: bool,
 }
 
+/// Passages a system is asked for at least.
+const SHALLOWEST: usize = 100;
+
 /// Queries on which the graph is compared with exact search, at most.
 const ANN_SAMPLE: usize = 1_000;
 
@@ -110,16 +124,12 @@ pub fn compare(
         let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
         return Err(Error::bad_input(message).hint("was the index built from another collection?"));
     }
-    let k = options.measures.iter().map(|measure| measure.cutoff().unwrap_or(0)).max().unwrap_or(0).max(100);
     let mut asked = Vec::new();
     for system in &options.systems {
         let started = Instant::now();
         let run = match system {
             System::File { run, .. } => run.clone(),
-            System::Index { name, request } => {
-                let request = SearchRequest { k, depth: options.depth.max(k), how: options.how, ..request.clone() };
-                run_index(searcher, &judged, name, &request, progress)?
-            }
+            System::Index { name, request } => run_index(searcher, &judged, name, &options.asked(request), progress)?,
         };
         let elapsed = matches!(system, System::Index { .. }).then(|| started.elapsed());
         asked.push((system.name().to_string(), run, elapsed));

@@ -28,8 +28,6 @@ mod query;
 mod readme;
 /// `compare --report`: files, earlier reports, the page in a browser.
 mod report;
-/// `compare --report`: files, earlier reports, the page in a browser.
-mod report;
 /// The house rules as tests.
 mod tidy;
 /// `train`: folders, verdicts, gates, refusals.

@@ -23,6 +23,7 @@ pub mod against;
 pub mod assemble;
 pub mod chart;
 pub mod csv;
+pub mod explain;
 pub mod html;
 pub mod json;
 pub mod latex;

@@ -2,8 +2,6 @@
 
 pub mod browser;
 
-pub mod browser;
-
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

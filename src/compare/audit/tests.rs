@@ -1,0 +1,1 @@
+//! Planted faults are found and counted.

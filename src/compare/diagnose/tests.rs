@@ -1,0 +1,1 @@
+//! A planted case for each cause.
