@@ -28,7 +28,7 @@
 //! | 3 shelves | [`index`] | one folder, both sides, one manifest |
 //! | 2 wings | [`sparse`], [`dense`], [`train`] | postings; rows and graph; distilling and training. None knows another |
 //! | 1 tools | [`encoder`], [`fusion`], [`eval`] | texts in, vectors out; pure arithmetic |
-//! | 0 ground | [`collection`], [`text`], [`kernel`], [`storage`], [`random`], [`progress`], [`error`] | the words everyone speaks |
+//! | 0 ground | [`collection`], [`text`], [`kernel`], [`storage`], [`process`], [`random`], [`progress`], [`error`] | the words everyone speaks |
 //!
 //! # How things flow
 //!
@@ -81,6 +81,7 @@ pub mod index;
 pub mod kernel;
 pub mod learn;
 pub mod mining;
+pub mod process;
 pub mod progress;
 pub mod random;
 pub mod search;

@@ -20,6 +20,8 @@ pub enum Stage {
     Calibrating,
     /// Queries searched.
     Searching,
+    /// Searches timed.
+    Timing,
     /// Words counted for a vocabulary.
     Counting,
     /// Held-out questions asked.
@@ -46,6 +48,7 @@ impl Stage {
             Stage::Graph => "graph",
             Stage::Calibrating => "calibrating",
             Stage::Searching => "searching",
+            Stage::Timing => "timing",
             Stage::Counting => "counting",
             Stage::Validating => "validating",
             Stage::Verifying => "verifying",

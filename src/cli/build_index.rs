@@ -109,6 +109,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             .map(|(set, _)| set),
         force: args.force,
         command: Some(ui.command().to_string()),
+        record_time: true,
         ..BuildOptions::default()
     };
     if args.joining.fusion.as_deref() == Some("convex") && args.joining.weight.is_none() {

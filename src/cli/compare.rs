@@ -1,17 +1,19 @@
 //! `compare`: which retriever finds the right passage.
 
 mod report;
+mod screen;
+
+pub(super) use screen::screen;
 
 use super::args::{Global, Reading};
 use super::diagnosis;
-use super::ui::{Ui, bold, table};
+use super::ui::{Ui, bold};
 use parallax::collection::read::{self, Source};
 use parallax::collection::write;
 use parallax::compare::diagnose;
 use parallax::compare::report::{Provenance, Report, json};
-use parallax::compare::{CompareOptions, Comparison, System, compare};
+use parallax::compare::{CompareOptions, System, compare};
 use parallax::dense::SearchHow;
-use parallax::eval::significance::Paired;
 use parallax::{Error, Measure, Mode, QuerySet, Result, Searcher};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 /// Compare recall of sparse, dense and hybrid retrieval.
 ///
 /// Runs every judged question of a data set through every system and prints how much of what is relevant, and of the
-/// answers, each one found. Means go over all judged questions (trec_eval -c).
+/// answers, each one found, how sure that is, and what it costs. Means go over all judged questions (trec_eval -c).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Index name or folder.
@@ -39,21 +41,38 @@ pub(crate) struct Args {
     /// Systems, comma-separated: bm25, bm25(k1=1.2,b=.75), tfidf, dense, hybrid, hybrid(rrf), hybrid(weight=.3), run:FILE.
     #[arg(long = "system", value_name = "SYSTEMS", help_heading = "Retrieval")]
     systems: Vec<String>,
-    /// One of the systems; every other one is compared with it, query by query, with a 95 % interval.
+    /// One of the systems; every other one is compared with it, query by query, with a 95 % interval, and marked where it
+    /// is proven better or worse (Holm-corrected for as many as are compared).
     #[arg(long, value_name = "SYSTEM", help_heading = "Output")]
     baseline: Option<String>,
-    /// Measures, comma-separated: nDCG@10, R@100, RR@10, AP@100, Success@20, answer-recall@20, ….
+    /// Measures, comma-separated: nDCG@10, R@100, RR@10, AP@100, Success@20, answer-recall@20, …; trec_eval's spellings
+    /// (ndcg_cut.10, recall_100, recip_rank, map) are known too.
     #[arg(long = "measure", value_name = "MEASURES", help_heading = "Output")]
     measures: Vec<String>,
     /// Passages each side offers to fusion.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN), help_heading = "Retrieval")]
     depth: NonZeroUsize,
+    /// Drop the passage that has the question's own id from every ranking, as BEIR does for questions that are passages.
+    #[arg(long, help_heading = "Retrieval")]
+    drop_query_id: bool,
     /// Search all vectors instead of the neighbour graph.
     #[arg(long, conflicts_with = "graph", help_heading = "Retrieval")]
     exact: bool,
     /// Search the neighbour graph, also where the index is small enough for all vectors.
     #[arg(long, help_heading = "Retrieval")]
     graph: bool,
+    /// Print means over kinds of questions: length, words shared with the gold passage, question word, script.
+    #[arg(long, help_heading = "Output")]
+    slices: bool,
+    /// Questions a system was trained on: `--slices` also tells apart what is seen there, question, answer or passage.
+    #[arg(long, value_name = "SOURCE", help_heading = "Input")]
+    train: Option<PathBuf>,
+    /// Which judgments of a BEIR folder `--train` takes.
+    #[arg(long, value_name = "NAME", default_value = "train", requires = "train", help_heading = "Input")]
+    train_split: String,
+    /// Do not time searches for the table of costs.
+    #[arg(long, help_heading = "Output")]
+    no_cost: bool,
     /// Write everything measured, also per question, as JSON; `-` is stdout.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
@@ -92,6 +111,10 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     };
     let index = global.open_index(&args.index)?;
     let (set, data, split) = query_set(args)?;
+    let train = match &args.train {
+        Some(path) => Some(read::query_set(&Source::new(path), &args.reading.options(Some(&args.train_split)))?.0),
+        None => None,
+    };
     let systems = match systems {
         Some(systems) => systems,
         None if index.dense().is_some() => System::parse_list("bm25,tfidf,dense,hybrid")?,
@@ -105,11 +128,21 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         _ => SearchHow::Auto,
     };
     let measures = measures.unwrap_or_else(|| default_measures(&set));
-    let (depth, baseline) = (args.depth.get(), args.baseline.clone());
-    let options = CompareOptions { systems, measures, depth, how, baseline };
+    let options = CompareOptions {
+        systems,
+        measures,
+        depth: args.depth.get(),
+        how,
+        baseline: args.baseline.clone(),
+        drop_query_id: args.drop_query_id,
+        cost: !args.no_cost,
+        // Files hold them in any case.
+        slices: args.slices || args.train.is_some() || args.json.is_some() || files.wanted(),
+        train,
+    };
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
     let named = (data.as_str(), split.as_deref());
-    let provenance = Provenance::of(&searcher, &set, ui.command(), named, depth)?;
+    let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
     let mut report = Report::of(&comparison, &set, &provenance);
     let beside = files.compare(&mut report)?;
     if let Some(folder) = &args.runs {
@@ -138,7 +171,12 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         }
         None => {}
     }
-    ui.data(&(screen(&comparison, &provenance) + &beside))?;
+    let mut text = screen(&comparison, &provenance, ui.width());
+    if args.slices || args.train.is_some() {
+        text.push('\n');
+        text += &screen::slices(&comparison, ui.width());
+    }
+    ui.data(&(text + &beside))?;
     match (&diagnosis, &args.diagnose) {
         (Some(found), Some(path)) => {
             ui.data(&format!("\n{}", diagnosis::screen(found)))?;
@@ -178,108 +216,7 @@ pub(crate) fn default_measures(set: &QuerySet) -> Vec<Measure> {
         if answers.any(|answer| answer.chars().any(|c| ('가'..='힣').contains(&c))) {
             names.extend(["answer-recall(korean)@20", "answer-P(korean)@20"]);
         }
+        names.push("answer-recall(characters)@20");
     }
     names.into_iter().filter_map(|name| name.parse().ok()).collect()
-}
-
-/// The table, and what a reader has to know to trust it.
-pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance) -> String {
-    let Some(first) = comparison.systems.first() else { return String::new() };
-    let measures = &first.evaluation.measures;
-    let best: Vec<f64> = (0..measures.len())
-        .map(|m| comparison.systems.iter().map(|system| system.evaluation.mean(m)).fold(0.0, f64::max))
-        .collect();
-    let mut text = String::new();
-    // Answer measures stand in a table of their own: a different question, and the lines stay short.
-    let (answers, judged): (Vec<usize>, Vec<usize>) =
-        (0..measures.len()).partition(|m| measures[*m].matching().is_some());
-    for (title, columns) in [("gold passage", judged), ("answer", answers)] {
-        if columns.is_empty() {
-            continue;
-        }
-        let mut rows = vec![
-            std::iter::once(title.to_string())
-                .chain(columns.iter().map(|m| measures[*m].to_string()))
-                .collect::<Vec<_>>(),
-        ];
-        for system in &comparison.systems {
-            let mut row = vec![system.name.clone()];
-            row.extend(columns.iter().map(|m| {
-                if system.evaluation.count(*m) == 0 {
-                    return "–".to_string();
-                }
-                let mean = system.evaluation.mean(*m);
-                let cell = format!("{mean:.4}");
-                if mean == best[*m] && comparison.systems.len() > 1 { bold(&cell) } else { cell }
-            }));
-            rows.push(row);
-        }
-        text += &table(&rows);
-        text.push('\n');
-    }
-    if let Some(baseline) = &comparison.baseline {
-        text += &differences(comparison, baseline);
-        text.push('\n');
-    }
-    if let Some(ann) = comparison.ann_recall {
-        let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used at this size" };
-        text += &format!(
-            "ann_recall@{} of the graph against exact search: {:.4} on {} queries; {note}\n",
-            ann.k, ann.mean, ann.queries
-        );
-    }
-    text += &format!("means over {} judged queries", comparison.judged);
-    if comparison.with_answers > 0 {
-        text += &format!(", answers over {} with known answers", comparison.with_answers);
-    }
-    text += &format!("; hybrid: {}\n", provenance.fusion);
-    if comparison.missing_gold > 0 {
-        text += &format!("{} gold passages are not in the index: nothing can find them\n", comparison.missing_gold);
-    }
-    text
-}
-
-/// A row a measure and a column a system, since an interval is wide.
-fn differences(comparison: &Comparison, baseline: &str) -> String {
-    let others: Vec<_> = comparison.systems.iter().filter(|system| !system.differences.is_empty()).collect();
-    let Some(first) = others.first() else { return String::new() };
-    let mut rows = vec![vec![format!("difference to {baseline}")]];
-    rows[0].extend(others.iter().map(|system| format!("{} ", system.name)));
-    for (m, measure) in first.evaluation.measures.iter().enumerate() {
-        let mut row = vec![measure.to_string()];
-        row.extend(others.iter().map(|system| system.differences[m].as_ref().map_or("– ".into(), difference)));
-        rows.push(row);
-    }
-    table(&rows) + "system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n"
-}
-
-/// `+.0123 [+.0050, +.0196]*`.
-fn difference(paired: &Paired) -> String {
-    with_interval(paired.mean_difference, paired.interval)
-}
-
-/// A difference and its interval, starred where that excludes 0.
-pub(crate) fn with_interval(difference: f64, (low, high): (f64, f64)) -> String {
-    let mark = if low > 0.0 || high < 0.0 { '*' } else { ' ' };
-    format!("{} [{}, {}]{mark}", signed(difference), signed(low), signed(high))
-}
-
-/// Four places with a sign and no leading zero; what rounds to nothing has no minus.
-fn signed(value: f64) -> String {
-    let text = format!("{:+.4}", (value * 1e4).round() / 1e4 + 0.0);
-    text.replacen("0.", ".", usize::from(value.abs() < 0.99995))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_read_at_a_glance() {
-        let paired =
-            |mean_difference, interval| Paired { n: 9, mean_difference, interval, p_randomization: 1.0, p_t: 1.0 };
-        assert_eq!(difference(&paired(0.0123, (0.005, 0.0196))), "+.0123 [+.0050, +.0196]*");
-        assert_eq!(difference(&paired(-0.2, (-1.0, -0.00001))), "-.2000 [-1.0000, +.0000]*");
-        assert_eq!(difference(&paired(0.0, (-0.1, 0.10004))), "+.0000 [-.1000, +.1000] ");
-    }
 }

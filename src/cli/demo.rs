@@ -7,7 +7,6 @@ use super::ui::{Ui, bold};
 use parallax::collection::read::{self, ReadOptions, Source};
 use parallax::compare::report::Provenance;
 use parallax::compare::{CompareOptions, System, compare as measure};
-use parallax::dense::SearchHow;
 use parallax::index::{BuildOptions, Index, build};
 use parallax::search::{Hit, Part};
 use parallax::{Error, Mode, Result, SearchRequest, Searcher};
@@ -54,6 +53,7 @@ pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
         sources: vec![train, dev.clone()],
         force: true,
         command: Some(ui.command().to_string()),
+        record_time: true,
         ..BuildOptions::default()
     };
     let report = build(&folder, &options, &ui.progress())?;
@@ -72,15 +72,13 @@ pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let options = CompareOptions {
         systems: System::parse_list("bm25,tfidf,dense,hybrid")?,
         measures: compare::default_measures(&set),
-        depth: 100,
-        how: SearchHow::Auto,
-        baseline: None,
+        ..CompareOptions::default()
     };
     let comparison = measure(&searcher, &set, &options, &ui.progress())?;
     let named = ("the bundled collection", Some("dev"));
     let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
     ui.data(&format!("\n{}\n", bold("held-out questions of the bundled collection")))?;
-    ui.data(&compare::screen(&comparison, &provenance))?;
+    ui.data(&compare::screen(&comparison, &provenance, ui.width()))?;
     ui.note(&format!("\nthe index stays: try `parallax query {} \"your question\"`", folder.display()));
     Ok(())
 }

@@ -357,6 +357,25 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// As [`table`], in as many tables below each other as it takes to stay within `width` columns; each repeats the first
+/// column. A column that is too wide alone stays whole.
+pub(crate) fn fit_table(rows: &[Vec<String>], width: usize) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let wide = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| visible(cell)).max().unwrap_or(0);
+    let (mut tables, mut from) = (Vec::new(), 1);
+    while from < columns {
+        let (mut to, mut used) = (from + 1, wide(0) + 2 + wide(from));
+        while to < columns && used + 2 + wide(to) <= width {
+            used += 2 + wide(to);
+            to += 1;
+        }
+        let piece = |row: &Vec<String>| row.iter().take(1).chain(row.iter().take(to).skip(from)).cloned().collect();
+        tables.push(table(&rows.iter().map(piece).collect::<Vec<_>>()));
+        from = to;
+    }
+    tables.join("\n")
+}
+
 /// Columns a text takes, colour codes left out.
 fn visible(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
@@ -384,6 +403,11 @@ mod tests {
         assert_eq!(fit("한국어 문장", 6).width(), 5);
         assert_eq!(fit("short", 10), "short");
         assert_eq!(safe("a\u{1b}[31mb\u{202e}"), "a\u{fffd}[31mb\u{fffd}");
+        let row = |cells: [&str; 4]| cells.map(String::from).to_vec();
+        let rows = [row(["a", "한글", "22", "3"]), row(["long", "1", "2", "333"])];
+        assert_eq!(fit_table(&rows, 20), table(&rows));
+        assert_eq!(fit_table(&rows, 14), "a     한글  22\nlong     1   2\n\na       3\nlong  333\n");
+        assert_eq!(fit_table(&rows, 3).lines().filter(|line| line.starts_with("long")).count(), 3);
         assert_eq!(table(&[vec!["이름".into(), "1".into()], vec!["ab".into(), "22".into()]]), "이름   1\nab    22\n");
     }
 }

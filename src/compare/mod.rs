@@ -1,31 +1,49 @@
-//! Systems × queries → runs → measures: which retriever finds the right passage.
+//! Systems × queries → runs → measures: which retriever finds the right passage, how sure that is, and what it costs.
 //!
 //! In flow a [`Searcher`], a [`QuerySet`] and [`System`]s; out flows a [`Comparison`]: one [`Run`] and one
-//! [`Evaluation`] a system, over the same judged queries. A run file of any other tool is a system too. What the
-//! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
-//! named, each other system has its paired difference to it ([`crate::eval::significance`]).
+//! [`Evaluation`] a system, over the same judged queries. A run file of any other tool is a system too.
+//!
+//! | beside the means | where |
+//! |---|---|
+//! | an interval of each mean; paired differences to a baseline, corrected for several systems; what could be shown at all | `certainty`, [`crate::eval::significance`] |
+//! | gold passage and answer are two questions: where they part, and why | [`AnswerGap`] |
+//! | what the neighbour graph loses against exact search, never mixed with recall | [`AnnRecall`] |
+//! | bytes, latency, queries a second, memory | [`Cost`], [`Costs`] |
+//! | the same means over kinds of questions | [`Slicing`] |
 
+mod ann;
+mod ask;
 pub mod audit;
+mod certainty;
+mod cost;
 pub mod diagnose;
+mod gap;
+mod held;
 pub mod report;
+mod slices;
 pub mod system;
 
+pub use ann::AnnRecall;
+pub use certainty::{Detectable, POINT, Standing};
+pub use cost::{Cost, Costs};
+pub use gap::AnswerGap;
+pub use slices::{Slice, SliceBy, Slicing};
 pub use system::System;
 
-use crate::collection::run::{Ranking, Run, trec_order};
-use crate::collection::{Ordinal, PassageId, Query, QueryId, QuerySet};
+use crate::collection::run::Run;
+use crate::collection::{PassageId, Query, QueryId, QuerySet};
 use crate::dense::SearchHow;
 use crate::error::{Error, Result};
-use crate::eval::answers::{Answers, Matching, Tokens};
-use crate::eval::significance::{Paired, paired};
-use crate::eval::{AnswerFlags, Evaluation, Measure, evaluate_with_answers};
+use crate::eval::significance::Paired;
+use crate::eval::{Evaluation, Measure, evaluate_with_answers};
 use crate::progress::Progress;
 use crate::search::{Mode, SearchRequest, Searcher};
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use held::{Held, has_answers};
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-/// What to compare.
+/// What to compare. `Default` names no system and no measure, offers 100 passages a side, and measures no cost.
+#[derive(Clone, Debug)]
 pub struct CompareOptions {
     /// Systems, in the order of the report's rows.
     pub systems: Vec<System>,
@@ -37,14 +55,43 @@ pub struct CompareOptions {
     pub how: SearchHow,
     /// The system that the others are compared with, by its name or as it was written.
     pub baseline: Option<String>,
+    /// BEIR's rule for queries that are passages of the collection: a passage with the query's own id is dropped from
+    /// every ranking before it is measured, and the index is asked for one passage more.
+    pub drop_query_id: bool,
+    /// Whether searches are timed once more, for [`Cost`].
+    pub cost: bool,
+    /// Whether means are also taken over kinds of questions, for [`Slicing`].
+    pub slices: bool,
+    /// Questions that some system was trained on; with `slices`, those that measure are told apart by what these share
+    /// with them.
+    pub train: Option<QuerySet>,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        CompareOptions {
+            systems: Vec::new(),
+            measures: Vec::new(),
+            depth: 100,
+            how: SearchHow::Auto,
+            baseline: None,
+            drop_query_id: false,
+            cost: false,
+            slices: false,
+            train: None,
+        }
+    }
 }
 
 impl CompareOptions {
-    /// What a system is asked: as deep as the deepest measure looks, 100 passages at least.
+    /// How deep the deepest measure looks, 100 passages at least.
+    fn deepest(&self) -> usize {
+        self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0).max(SHALLOWEST)
+    }
+
+    /// What a system is asked.
     fn asked(&self, request: &SearchRequest) -> SearchRequest {
-        let deepest = self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0);
-        let k = deepest.max(SHALLOWEST);
-        SearchRequest { k, depth: self.depth.max(k), how: self.how, ..request.clone() }
+        ask::request(request, self, self.deepest())
     }
 }
 
@@ -57,11 +104,51 @@ pub struct SystemResult {
     pub run: Run,
     /// Its values per query.
     pub evaluation: Evaluation,
+    /// The 95 % interval of each measure's mean ([`mean_interval`](crate::eval::significance::mean_interval)), one entry
+    /// a measure, `None` where no query has a value.
+    pub intervals: Vec<Option<(f64, f64)>>,
     /// Wall time of all queries, all cores; `None` for run files.
     pub elapsed: Option<Duration>,
     /// How far it is from the baseline, one entry a measure, `None` where no query has a value in both; empty for the
     /// baseline itself and where none is named.
     pub differences: Vec<Option<Paired>>,
+    /// The p of each difference's randomisation test, corrected for all systems that were compared with the baseline on
+    /// that measure (Holm); as long as `differences`.
+    pub p_holm: Vec<Option<f64>>,
+    /// What these queries can show between it and [`Comparison::reference`], one entry a measure; empty for the
+    /// reference itself.
+    pub detectable: Vec<Option<Detectable>>,
+    /// How gold passage and answer go together; `None` where no answer measure was asked for, or nothing has both.
+    pub gap: Option<AnswerGap>,
+    /// What it costs; `None` for run files, and where nothing was timed.
+    pub cost: Option<Cost>,
+    /// Judged queries that its run has no ranking for: they count 0.
+    pub absent: usize,
+    /// Queries of its run that nobody judged: they do not count.
+    pub ignored: usize,
+}
+
+impl SystemResult {
+    /// A run with its values and nothing else yet.
+    fn of(name: String, run: Run, evaluation: Evaluation) -> Self {
+        let judged: HashSet<&QueryId> = evaluation.queries.iter().collect();
+        let ranked = run.iter().filter(|(query, _)| judged.contains(query)).count();
+        let (absent, ignored) = (judged.len() - ranked, run.len() - ranked);
+        SystemResult {
+            name,
+            run,
+            intervals: certainty::intervals(&evaluation),
+            evaluation,
+            elapsed: None,
+            differences: Vec::new(),
+            p_holm: Vec::new(),
+            detectable: Vec::new(),
+            gap: None,
+            cost: None,
+            absent,
+            ignored,
+        }
+    }
 }
 
 /// Everything a report shows.
@@ -81,29 +168,26 @@ pub struct Comparison {
     pub ann_recall: Option<AnnRecall>,
     /// The baseline's name, where one was named.
     pub baseline: Option<String>,
+    /// The place in `systems` of the one that [`SystemResult::detectable`] is about: the baseline, otherwise the first.
+    pub reference: usize,
+    /// What all systems share of the costs; `None` where nothing was timed.
+    pub costs: Option<Costs>,
+    /// Means over kinds of questions; empty where they were not asked for.
+    pub slices: Vec<Slicing>,
+    /// Whether passages with the query's own id were dropped from every ranking.
+    pub drop_query_id: bool,
 }
 
-/// Share of the exact nearest `k` that the graph finds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnnRecall {
-    /// Cut-off.
-    pub k: usize,
-    /// Mean share over the queries.
-    pub mean: f64,
-    /// Queries measured.
-    pub queries: usize,
-    /// Whether searches used the graph (large indexes) or exact search (small ones).
-    pub graph_in_use: bool,
+impl Comparison {
+    /// The place of the measure that stands for all where there is room for one: nDCG@10, otherwise the first.
+    pub fn principal(&self) -> usize {
+        let measures = self.systems.first().map_or(&[][..], |system| &system.evaluation.measures);
+        measures.iter().position(|measure| *measure == Measure::Ndcg(Some(10))).unwrap_or(0)
+    }
 }
 
 /// Passages a system is asked for at least.
 const SHALLOWEST: usize = 100;
-
-/// Queries on which the graph is compared with exact search, at most.
-const ANN_SAMPLE: usize = 1_000;
-
-/// Of the resampling behind the intervals: the same runs give the same intervals.
-pub(crate) const SEED: u64 = 1;
 
 /// Searches with every system and measures the outcome.
 pub fn compare(
@@ -124,29 +208,49 @@ pub fn compare(
         let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
         return Err(Error::bad_input(message).hint("was the index built from another collection?"));
     }
+    let k = options.deepest();
     let mut asked = Vec::new();
     for system in &options.systems {
         let started = Instant::now();
-        let run = match system {
-            System::File { run, .. } => run.clone(),
-            System::Index { name, request } => run_index(searcher, &judged, name, &options.asked(request), progress)?,
-        };
+        let run = ask::run_of(searcher, &judged, system, options, k, progress)?;
         let elapsed = matches!(system, System::Index { .. }).then(|| started.elapsed());
         asked.push((system.name().to_string(), run, elapsed));
     }
-    let flags = Held::find(searcher, &judged, &options.measures, asked.iter().map(|(_, run, _)| run))?;
-    let systems = asked.into_iter().enumerate().map(|(i, (name, run, elapsed))| {
-        let evaluation = evaluate_with_answers(&set.qrels, &run, &options.measures, &|matching| flags.of(i, matching));
-        SystemResult { name, run, evaluation, elapsed, differences: Vec::new() }
-    });
-    let mut systems: Vec<SystemResult> = systems.collect();
-    if let Some(at) = baseline {
-        let reference = systems[at].evaluation.clone();
-        for (_, system) in systems.iter_mut().enumerate().filter(|(i, _)| *i != at) {
-            system.differences = differences(&system.evaluation, &reference);
+    let runs: Vec<&Run> = asked.iter().map(|(_, run, _)| run).collect();
+    let held = Held::find(searcher, &judged, &options.measures, &runs)?;
+    let mut systems = Vec::with_capacity(asked.len());
+    for (i, (name, run, elapsed)) in asked.into_iter().enumerate() {
+        progress.checkpoint()?;
+        let flags = |matching| held.of(i, matching);
+        let evaluation = evaluate_with_answers(&set.qrels, &run, &options.measures, &flags);
+        let gap = gap::gap(searcher, &set.qrels, &run, &held, i)?;
+        systems.push(SystemResult { elapsed, gap, ..SystemResult::of(name, run, evaluation) });
+    }
+    let reference = baseline.unwrap_or(0);
+    if let Some(theirs) = systems.get(reference).map(|system| system.evaluation.clone()) {
+        for (_, system) in systems.iter_mut().enumerate().filter(|(i, _)| *i != reference) {
+            progress.checkpoint()?;
+            system.detectable = certainty::shown(&system.evaluation, &theirs);
+            if baseline.is_some() {
+                system.differences = certainty::differences(&system.evaluation, &theirs);
+            }
         }
+        certainty::correct(&mut systems);
     }
     let uses_dense = options.systems.iter().any(|system| system.mode().is_some_and(|mode| mode != Mode::Sparse));
+    let ann_recall = if uses_dense { Some(ann::ann_recall(searcher, &judged, progress)?) } else { None };
+    let mut costs = None;
+    if options.cost {
+        let requests = cost::requests(&options.systems, |request| options.asked(request));
+        for (system, cost) in systems.iter_mut().zip(cost::measure(searcher, &judged, &requests, progress)?) {
+            system.cost = cost;
+        }
+        costs = Some(Costs::of(searcher));
+    }
+    let slices = match options.slices {
+        true => slices::slices(searcher, set, &judged, options.train.as_ref(), &systems)?,
+        false => Vec::new(),
+    };
     Ok(Comparison {
         baseline: baseline.map(|at| systems[at].name.clone()),
         systems,
@@ -154,7 +258,11 @@ pub fn compare(
         judged: set.qrels.iter().filter(|(_, judgments)| !judgments.is_empty()).count(),
         with_answers: judged.iter().filter(|query| has_answers(query)).count(),
         missing_gold,
-        ann_recall: if uses_dense { Some(ann_recall(searcher, &judged, progress)?) } else { None },
+        ann_recall,
+        reference,
+        costs,
+        slices,
+        drop_query_id: options.drop_query_id,
     })
 }
 
@@ -167,146 +275,12 @@ fn find_baseline(systems: &[System], name: &str) -> Result<usize> {
     })
 }
 
-/// The paired difference on each measure, over the queries that have a value in both.
-fn differences(system: &Evaluation, baseline: &Evaluation) -> Vec<Option<Paired>> {
-    let columns = system.values.iter().zip(&baseline.values);
-    let compared = columns.map(|(values, theirs)| {
-        let both = values.iter().zip(theirs).filter_map(|(value, their)| Some(((*value)?, (*their)?)));
-        let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
-        (!a.is_empty()).then(|| paired(&a, &b, SEED))
-    });
-    compared.collect()
-}
-
-fn run_index(
-    searcher: &Searcher,
-    queries: &[&Query],
-    name: &str,
-    request: &SearchRequest,
-    progress: &dyn Progress,
-) -> Result<Run> {
-    let texts: Vec<&str> = queries.iter().map(|query| query.text.as_str()).collect();
-    let ranked = searcher.rank_all(&texts, request, progress)?;
-    let sparse = searcher.index().sparse();
-    let mut run = Run::new(name);
-    for (query, ranked) in queries.iter().zip(ranked) {
-        let named = ranked.ranking.iter().map(|(ordinal, score)| Ok((sparse.judged_id(*ordinal)?, score)));
-        run.insert(query.id.clone(), Ranking::new(named.collect::<Result<_>>()?));
-    }
-    Ok(run)
-}
-
-fn has_answers(query: &Query) -> bool {
-    !query.impossible && !query.answers.is_empty()
-}
-
 fn missing_gold(searcher: &Searcher, gold: &BTreeSet<&PassageId>) -> Result<usize> {
+    let sparse = searcher.index().sparse();
     let mut missing = 0;
     for passage in gold {
-        missing += usize::from(first_ordinal(searcher, passage)?.is_none());
+        let chunk = || PassageId::from(format!("{passage}#0"));
+        missing += usize::from(sparse.ordinal_of(passage)?.is_none() && sparse.ordinal_of(&chunk())?.is_none());
     }
     Ok(missing)
-}
-
-/// Where a judged passage begins in the index: the passage itself, or its first chunk.
-fn first_ordinal(searcher: &Searcher, id: &PassageId) -> Result<Option<Ordinal>> {
-    let sparse = searcher.index().sparse();
-    match sparse.ordinal_of(id)? {
-        None => sparse.ordinal_of(&PassageId::from(format!("{id}#0"))),
-        found => Ok(found),
-    }
-}
-
-/// For every system and matching, which ranked passages hold an answer.
-struct Held(Vec<HashMap<Matching, AnswerFlags>>);
-
-impl Held {
-    fn of(&self, system: usize, matching: Matching) -> Option<&AnswerFlags> {
-        self.0[system].get(&matching)
-    }
-
-    /// Looks only as deep as some answer measure does, and tokenises each passage once.
-    fn find<'a>(
-        searcher: &Searcher,
-        queries: &[&Query],
-        measures: &[Measure],
-        runs: impl Iterator<Item = &'a Run>,
-    ) -> Result<Self> {
-        let runs: Vec<&Run> = runs.collect();
-        let matchings: BTreeSet<bool> =
-            measures.iter().filter_map(|m| m.matching()).map(|m| m == Matching::Korean).collect();
-        let depth = measures.iter().filter(|m| m.matching().is_some()).filter_map(|m| m.cutoff()).max().unwrap_or(0);
-        let answered: Vec<(&QueryId, Answers)> = queries
-            .iter()
-            .filter(|query| has_answers(query))
-            .map(|query| (&query.id, Answers::of(&query.answers)))
-            .filter(|(_, answers)| !answers.is_empty())
-            .collect();
-        let mut passages: BTreeSet<&PassageId> = BTreeSet::new();
-        for run in &runs {
-            for (query, _) in &answered {
-                passages.extend(top(run, query, depth));
-            }
-        }
-        let passages: Vec<&PassageId> = passages.into_iter().collect();
-        let tokens: HashMap<&PassageId, Tokens> =
-            passages.par_iter().map(|id| Ok((*id, Tokens::of(&whole_text(searcher, id)?)))).collect::<Result<_>>()?;
-        let flags = |run: &Run, matching: Matching| -> AnswerFlags {
-            let held = |id: &PassageId, answers: &Answers| tokens.get(id).is_some_and(|t| answers.held_by(t, matching));
-            let of_query = |(query, answers): &(&QueryId, Answers)| {
-                ((*query).clone(), top(run, query, depth).map(|id| held(id, answers)).collect())
-            };
-            answered.par_iter().map(of_query).collect::<BTreeMap<_, _>>()
-        };
-        let of_run = |run: &&Run| {
-            let matchings = matchings.iter().map(|korean| if *korean { Matching::Korean } else { Matching::Strict });
-            matchings.map(|matching| (matching, flags(run, matching))).collect()
-        };
-        Ok(Held(runs.iter().map(of_run).collect()))
-    }
-}
-
-fn top<'a>(run: &'a Run, query: &QueryId, depth: usize) -> impl Iterator<Item = &'a PassageId> + use<'a> {
-    let order = run.get(query).map(trec_order).unwrap_or_default();
-    order.into_iter().take(depth).map(|(id, _)| id)
-}
-
-/// A passage's text by its judged id; a passage that is not in the index (a foreign run's) has none.
-fn whole_text(searcher: &Searcher, id: &PassageId) -> Result<String> {
-    let sparse = searcher.index().sparse();
-    match first_ordinal(searcher, id)? {
-        None => Ok(String::new()),
-        Some(first) => {
-            let mut text = String::new();
-            // Chunks of one passage follow each other.
-            for ordinal in first.0..sparse.len() as u32 {
-                let passage = sparse.passage(Ordinal(ordinal))?;
-                if passage.judged_id() != id {
-                    break;
-                }
-                let known =
-                    passage.parent.as_ref().map_or(0, |parent| text.chars().count().saturating_sub(parent.span.0));
-                text.extend(passage.text.chars().skip(known));
-            }
-            Ok(text)
-        }
-    }
-}
-
-fn ann_recall(searcher: &Searcher, queries: &[&Query], progress: &dyn Progress) -> Result<AnnRecall> {
-    const K: usize = 10;
-    let queries = &queries[..queries.len().min(ANN_SAMPLE)];
-    let texts: Vec<&str> = queries.iter().map(|query| query.text.as_str()).collect();
-    let request = |how| SearchRequest { k: K, depth: K, mode: Mode::Dense, how, ..SearchRequest::default() };
-    let found = searcher.rank_all(&texts, &request(SearchHow::Graph { ef: searcher.graph_ef() }), progress)?;
-    let exact = searcher.rank_all(&texts, &request(SearchHow::Exact), progress)?;
-    let share = |(found, exact): (&crate::search::Ranked, &crate::search::Ranked)| {
-        if exact.dense.is_empty() {
-            return 1.0;
-        }
-        exact.dense.keys().filter(|ordinal| found.dense.contains_key(ordinal)).count() as f64 / exact.dense.len() as f64
-    };
-    let mean = found.iter().zip(&exact).map(share).sum::<f64>() / queries.len() as f64;
-    let graph_in_use = searcher.index().len() >= crate::dense::GRAPH_PAYS_FROM;
-    Ok(AnnRecall { k: K, mean, queries: queries.len(), graph_in_use })
 }

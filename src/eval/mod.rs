@@ -16,8 +16,10 @@
 //! | `AP@k` | (1/R) Σ_{i≤k} rel_i · P@i |
 //! | `nDCG@k` | Σ_{i≤k} g_i / log₂(i+1), divided by its value for the ideal order of all judged passages |
 //! | `Judged@k` | share of the first k that are judged |
-//! | `answer-recall@k` | 1 if some passage of the first k holds an answer (DPR's top-k accuracy) |
+//! | `answer-recall@k` | 1 if some passage of the first k holds an answer (DPR's top-k accuracy), by one of three [matchings](Matching) |
 //! | `answer-P@k` | share of the first k that hold an answer |
+//!
+//! trec_eval's spellings (`ndcg_cut.10`, `recall_100`, `recip_rank`, `map_cut.100`, `P.5`) name the same measures.
 //!
 //! ```
 //! use parallax::{evaluate, Measure, PassageId, Qrels, Ranking, Run};
@@ -35,113 +37,16 @@
 //! Karpukhin et al., "Dense Passage Retrieval for Open-Domain Question Answering", 2020 (answer recall).
 
 pub mod answers;
+mod measure;
 pub mod significance;
+
+pub use measure::Measure;
 
 use crate::collection::qrels::Qrels;
 use crate::collection::run::{Run, trec_order};
 use crate::collection::{PassageId, QueryId};
-use crate::error::{Error, Result};
 use answers::Matching;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-
-/// A measure with its cut-off; prints and parses under ir_measures' names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Measure {
-    /// Normalised discounted cumulative gain.
-    Ndcg(Option<usize>),
-    /// Share of the relevant passages found.
-    Recall(usize),
-    /// Share of the first k that are relevant.
-    Precision(usize),
-    /// Reciprocal rank of the first relevant passage.
-    ReciprocalRank(Option<usize>),
-    /// Average precision.
-    AveragePrecision(Option<usize>),
-    /// Whether anything relevant is among the first k.
-    Success(usize),
-    /// Share of the first k that are judged at all.
-    Judged(usize),
-    /// Whether some passage of the first k holds an answer.
-    AnswerRecall(Matching, usize),
-    /// Share of the first k that hold an answer.
-    AnswerPrecision(Matching, usize),
-}
-
-impl Measure {
-    /// Ranks the measure looks at; `None` means the whole ranking.
-    pub fn cutoff(self) -> Option<usize> {
-        use Measure::*;
-        match self {
-            Ndcg(k) | ReciprocalRank(k) | AveragePrecision(k) => k,
-            Recall(k) | Precision(k) | Success(k) | Judged(k) | AnswerRecall(_, k) | AnswerPrecision(_, k) => Some(k),
-        }
-    }
-
-    /// How answers are matched, for the measures that ask for answers instead of judgments.
-    pub fn matching(self) -> Option<Matching> {
-        match self {
-            Measure::AnswerRecall(matching, _) | Measure::AnswerPrecision(matching, _) => Some(matching),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |matching: &Matching| match matching {
-            Matching::Strict => "",
-            Matching::Korean => "(korean)",
-        };
-        let name = match self {
-            Measure::Ndcg(_) => "nDCG".to_string(),
-            Measure::Recall(_) => "R".to_string(),
-            Measure::Precision(_) => "P".to_string(),
-            Measure::ReciprocalRank(_) => "RR".to_string(),
-            Measure::AveragePrecision(_) => "AP".to_string(),
-            Measure::Success(_) => "Success".to_string(),
-            Measure::Judged(_) => "Judged".to_string(),
-            Measure::AnswerRecall(matching, _) => format!("answer-recall{}", of(matching)),
-            Measure::AnswerPrecision(matching, _) => format!("answer-P{}", of(matching)),
-        };
-        f.pad(&self.cutoff().map_or(name.clone(), |k| format!("{name}@{k}")))
-    }
-}
-
-const EXAMPLES: &str = "measures are written like `nDCG@10`, `R@100`, `RR@10`, `AP`, `P@5`, `Success@20`, `Judged@10`, \
-                        `answer-recall@20`, `answer-recall(korean)@20`, `answer-P@20`";
-
-impl FromStr for Measure {
-    type Err = Error;
-
-    /// Parses ir_measures' names, and `recall@k`, `MRR@k`, `MAP` as people also write them.
-    fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Error::usage(format!("`{text}` is no measure: {why}")).hint(EXAMPLES);
-        let (name, cutoff) = match text.split_once('@') {
-            Some((name, k)) => match k.parse::<usize>() {
-                Ok(k) if (1..=100_000).contains(&k) => (name, Some(k)),
-                _ => return Err(refuse("the cut-off is a number from 1 to 100000")),
-            },
-            None => (text, None),
-        };
-        let needed = || cutoff.ok_or_else(|| refuse("it needs a cut-off, `@k`"));
-        Ok(match name.to_ascii_lowercase().as_str() {
-            "ndcg" => Measure::Ndcg(cutoff),
-            "r" | "recall" => Measure::Recall(needed()?),
-            "p" | "precision" => Measure::Precision(needed()?),
-            "rr" | "mrr" | "recip_rank" => Measure::ReciprocalRank(cutoff),
-            "ap" | "map" => Measure::AveragePrecision(cutoff),
-            "success" => Measure::Success(needed()?),
-            "judged" => Measure::Judged(needed()?),
-            "answer-recall" => Measure::AnswerRecall(Matching::Strict, needed()?),
-            "answer-recall(korean)" => Measure::AnswerRecall(Matching::Korean, needed()?),
-            "answer-p" => Measure::AnswerPrecision(Matching::Strict, needed()?),
-            "answer-p(korean)" => Measure::AnswerPrecision(Matching::Korean, needed()?),
-            _ => return Err(refuse("no such name")),
-        })
-    }
-}
 
 /// One value a measure and query.
 #[derive(Clone, Debug, PartialEq)]
@@ -330,22 +235,6 @@ mod tests {
         check("P@5", [0.2, 0.6, 0.0, 0.0, 0.2, 0.2], 0.2);
         check("Success@1", [0.0, 1.0, 0.0, 0.0, 0.0, 0.0], 1.0 / 6.0);
         check("Judged@3", [1.0, 2.0 / 3.0, 0.0, 0.5, 2.0 / 3.0, 1.0], (1.0 + 2.0 / 3.0 + 0.5 + 2.0 / 3.0 + 1.0) / 6.0);
-    }
-
-    #[test]
-    fn names_print_as_they_parse_and_aliases_are_known() {
-        for name in ["nDCG@10", "nDCG", "R@100", "P@5", "RR@10", "RR", "AP", "AP@100", "Success@20", "Judged@10"] {
-            assert_eq!(name.parse::<Measure>().unwrap().to_string(), name);
-        }
-        for name in ["answer-recall@20", "answer-recall(korean)@5", "answer-P@20"] {
-            assert_eq!(name.parse::<Measure>().unwrap().to_string(), name);
-        }
-        for (alias, name) in [("recall@7", "R@7"), ("MRR@10", "RR@10"), ("map", "AP"), ("ndcg@3", "nDCG@3")] {
-            assert_eq!(alias.parse::<Measure>().unwrap().to_string(), name);
-        }
-        for wrong in ["R", "nDCG@0", "nDCG@x", "F1@3", "", "@"] {
-            assert!(wrong.parse::<Measure>().is_err(), "{wrong}");
-        }
     }
 
     #[test]

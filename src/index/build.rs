@@ -76,6 +76,8 @@ pub struct BuildOptions {
     pub force: bool,
     /// The command as typed, for the manifest.
     pub command: Option<String>,
+    /// Whether the manifest says how long the build took; without it, equal builds give equal bytes.
+    pub record_time: bool,
 }
 
 impl Default for BuildOptions {
@@ -96,6 +98,7 @@ impl Default for BuildOptions {
             seed: 1,
             force: false,
             command: None,
+            record_time: false,
         }
     }
 }
@@ -287,9 +290,12 @@ impl Site<'_> {
                 graph,
             }),
             fusion,
+            build_seconds: None,
             files: self.files()?,
         };
         times.total = started.elapsed();
+        let seconds = (times.total.as_secs_f64() * 1000.0).round() / 1000.0;
+        let manifest = Manifest { build_seconds: self.options.record_time.then_some(seconds), ..manifest };
         Ok(BuildReport { manifest, generation: self.generation.to_path_buf(), times, cut_answers })
     }
 

@@ -30,6 +30,9 @@ pub struct Manifest {
     pub dense: Option<DenseRecord>,
     /// How both sides are joined unless a query says otherwise.
     pub fusion: FusionRecord,
+    /// Wall time of the build in seconds, where it was asked for: the only field that differs between equal builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_seconds: Option<f64>,
     /// Every other file of the generation by relative path.
     pub files: BTreeMap<String, FileEntry>,
 }

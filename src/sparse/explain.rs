@@ -7,9 +7,10 @@ use super::guard::guard;
 use super::index::SparseIndex;
 use super::query::with_model;
 use super::search::{TitleCursor, open_postings};
-use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm};
+use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm, idf};
 use crate::collection::Ordinal;
 use crate::error::Result;
+use std::collections::BTreeSet;
 
 /// What one term adds to a passage's score.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,11 +57,42 @@ impl SparseIndex {
             Ok(explained)
         })
     }
+
+    /// How much of a query some passages together hold, 0 to 1: the idf of its distinct terms that stand in any of them, over
+    /// the idf of all its terms (BM25's; a term that the collection lacks weighs the most). `None` for a query without a
+    /// term.
+    pub fn idf_share(&self, text: &str, passages: &[Ordinal]) -> Result<Option<f64>> {
+        let weighting = Weighting::default();
+        let mut distinct = BTreeSet::new();
+        self.analyzer().for_each_term(text, |term| {
+            distinct.insert(term.to_string());
+        });
+        let known = self.query_terms(text, &weighting)?;
+        let unknown = (distinct.len() - known.len()) as f64 * idf(self.len() as u64, 0);
+        let all = known.iter().map(|term| term.idf).sum::<f64>() + unknown;
+        let mut shared = 0.0;
+        for term in &known {
+            for ordinal in passages {
+                let (part, place) = self.locate(*ordinal)?;
+                let number = self.parts.partition_point(|other| other.base < part.base);
+                let found = guard(&part.folder, || {
+                    let Some(mut postings) = open_postings(part, &term.places[number])? else { return Ok(false) };
+                    let at = postings.seek(place as u32);
+                    Ok(postings.docs().get(at) == Some(&(place as u32)))
+                })?;
+                if found {
+                    shared += term.idf;
+                    break;
+                }
+            }
+        }
+        Ok((!distinct.is_empty()).then(|| shared / all))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::index;
+    use super::super::testing::{index, many};
     use super::*;
     use crate::collection::Passage;
 
@@ -76,5 +108,22 @@ mod tests {
         assert!((explained[1].score - (2.0 * explained[1].idf * 4.0 / 5.0) as f32).abs() < 1e-6);
         assert!(index.explain("green", &weighting, Ordinal(0)).unwrap().is_empty());
         assert!(index.explain("river", &weighting, Ordinal(2)).is_err());
+    }
+
+    #[test]
+    fn the_share_of_a_query_is_weighed_by_how_rare_its_terms_are() {
+        let (_folder, index) = index(&many(14), &[5]);
+        let share = |text: &str, places: &[u32]| {
+            index.idf_share(text, &places.iter().map(|at| Ordinal(*at)).collect::<Vec<_>>()).unwrap()
+        };
+        // `word3` stands in passages 3 and 10, `stone` in eleven of fourteen, 3 and 10 among them, but not in 4.
+        let (word, stone, unseen) = (idf(14, 2), idf(14, 11), idf(14, 0));
+        assert_eq!(share("word3 stones word3", &[3]), Some(1.0));
+        assert_eq!(share("word3 stone", &[4]), Some(0.0));
+        assert!((share("word3 stone", &[5]).unwrap() - stone / (word + stone)).abs() < 1e-12);
+        assert!((share("word3 unseen stone", &[10]).unwrap() - (word + stone) / (word + stone + unseen)).abs() < 1e-12);
+        // Chunks of one passage hold together what neither holds alone.
+        assert_eq!(share("word3 word4", &[3, 4]), Some(1.0));
+        assert_eq!((share("the of", &[3]), share("word3", &[])), (None, Some(0.0)));
     }
 }

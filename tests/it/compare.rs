@@ -133,6 +133,123 @@ fn queries_and_qrels_apart_measure_as_one_data_set() {
 }
 
 #[test]
+fn trec_eval_s_spellings_name_the_same_measures() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    let of = |measures: &str| {
+        report(&env, &["compare", "b", "--data", &dev, "--system", "bm25", "--no-cost", "--measure", measures])["systems"]
+            .clone()
+    };
+    let (ours, theirs) = (of("nDCG@10,R@5,RR,AP,P@5"), of("ndcg_cut.10,recall_5,recip_rank,map,P.5"));
+    assert_eq!((&ours[0]["measures"], &ours[0]["per_query"]), (&theirs[0]["measures"], &theirs[0]["per_query"]));
+}
+
+#[test]
+fn a_question_that_is_a_passage_does_not_find_itself() {
+    let env = TestEnv::new();
+    env.write(
+        "data/corpus.jsonl",
+        "{\"_id\": \"a\", \"text\": \"the moon and the tides\"}\n{\"_id\": \"b\", \"text\": \"tides of the sea\"}\n\
+         {\"_id\": \"c\", \"text\": \"bread and butter\"}\n",
+    );
+    env.write("data/queries.jsonl", "{\"_id\": \"a\", \"text\": \"the moon and the tides\"}\n");
+    env.write("data/qrels/test.tsv", "query-id\tcorpus-id\tscore\na\tb\t1\n");
+    env.ok("build-index data --name x --encoder none");
+    let first = |flag: &[&str]| {
+        let words = ["compare", "x", "--data", "data", "--system", "bm25", "--measure", "RR@10", "--runs", "runs"];
+        let found = report(&env, &[&words[..], flag].concat());
+        (mean(&found, 0, "RR@10"), std::fs::read_to_string(env.path("runs/bm25.trec")).unwrap())
+    };
+    let (with, run) = first(&[]);
+    assert!(with == 0.5 && run.contains("a Q0 a 1"), "{with} {run}");
+    let (without, run) = first(&["--drop-query-id"]);
+    assert!(without == 1.0 && run.contains("a Q0 b 1") && !run.contains("Q0 a"), "{without} {run}");
+    // The written run with its own id still in it measures the same.
+    first(&[]);
+    let words =
+        ["compare", "x", "--data", "data", "--system", "run:runs/bm25.trec", "--drop-query-id", "--measure", "RR@10"];
+    assert_eq!(mean(&report(&env, &words), 0, "RR@10"), 1.0);
+    assert!(env.run_words(&words).stdout.contains("query's own id are dropped"));
+}
+
+#[test]
+fn marks_say_what_is_proven_and_every_line_fits_the_screen() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    let first = ["compare", "b", "--data", &dev, "--system", "bm25,hybrid", "--runs", "runs", "--no-cost"];
+    env.run_words(&first);
+    // A system that ranks everything the other way round.
+    let run = std::fs::read_to_string(env.path("runs/bm25.trec")).unwrap();
+    let turned: Vec<String> = run
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            format!("{} Q0 {} {} -{} turned", words[0], words[2], words[3], words[4])
+        })
+        .collect();
+    env.write("turned.trec", turned.join("\n"));
+    let words =
+        ["compare", "b", "--data", &dev, "--system", "bm25,run:turned.trec,hybrid", "--baseline", "bm25", "--no-cost"];
+    let screen = env.run_words(&words).stdout;
+    let row = |name: &str| screen.lines().find(|line| line.starts_with(name)).unwrap().to_string();
+    // Nothing is first that was last, unless it was alone.
+    assert_eq!(row("turned").matches('-').count(), 7, "{screen}");
+    assert!(!row("bm25").contains(['+', '-']), "{screen}");
+    assert!(screen.contains("+ better, - worse than bm25: p < .05") && screen.contains("Holm-corrected for 2 systems"));
+    assert!(screen.contains("95 % interval") && screen.contains("questions can show a difference of"), "{screen}");
+    assert!(screen.contains("absent ones count 0 (trec_eval -c)") && !screen.contains("\ncost "), "{screen}");
+    for line in screen.lines() {
+        assert!(line.chars().count() <= 110, "{line}");
+    }
+}
+
+#[test]
+fn cost_stands_beside_quality_and_can_be_left_out() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    let words = ["compare", "b", "--data", &dev, "--system", "bm25,hybrid", "--measure", "R@5"];
+    let screen = env.run_words(&words).stdout;
+    let cost = screen.split("\ncost ").nth(1).unwrap();
+    let row = |name: &str| cost.lines().find(|line| line.starts_with(name)).unwrap();
+    // Bytes, two latencies, questions a second on one thread.
+    assert!(row("bm25").contains(" kB") && row("bm25").matches("[time]").count() == 2, "{screen}");
+    assert!(row("bm25").split_whitespace().count() >= 6, "{screen}");
+    assert!(cost.contains("index: sparse") && cost.contains("built in [time]"), "{screen}");
+    #[cfg(target_os = "linux")]
+    assert!(cost.contains("peak memory of this comparison"), "{screen}");
+    let without = env.run_words(&[&words[..], &["--no-cost"]].concat()).stdout;
+    assert!(!without.contains("peak memory") && !without.contains("[time]"), "{without}");
+    let manifest: Value = serde_json::from_str(&env.ok("info b --json")).unwrap();
+    assert!(manifest["build_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn slices_tell_kinds_of_questions_apart() {
+    let env = TestEnv::new();
+    let dev = bundled(&env);
+    let words = ["compare", "b", "--data", &dev, "--system", "bm25,dense", "--no-cost", "--slices"];
+    let screen = env.run_words(&words).stdout;
+    for name in ["question length", "words shared with gold", "question word", "script", "  Hangul", "  who", "  누구"]
+    {
+        assert!(screen.contains(&format!("\n{name}")), "{name}: {screen}");
+    }
+    assert!(!screen.contains("in training"), "{screen}");
+    // Where the gold passage has the question's words, BM25 finds it; where it has none, it cannot.
+    let figure = |name: &str, column: usize| {
+        let row = screen.lines().find(|line| line.starts_with(&format!("  {name} "))).unwrap().to_string();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        words[words.len() - column].parse::<f64>().unwrap()
+    };
+    assert!(figure("under a quarter", 2) < figure("more", 2), "{screen}");
+    let train = repository("corpus/train.json");
+    let seen = |train: &str| env.run_words(&[&words[..7], &["--no-cost", "--train", train]].concat()).stdout;
+    let other = seen(train.to_str().unwrap());
+    assert!(other.contains("question in training: new") && other.contains("gold passage in training: new"), "{other}");
+    let same = seen(&dev);
+    assert!(same.contains("question in training: seen") && same.contains("gold passage in training: seen"), "{same}");
+}
+
+#[test]
 fn trec_eval_computes_the_same_from_our_runs() {
     let Some(packages) = needed("PARALLAX_TEST_TREC", "parity with trec_eval's own code") else { return };
     let env = TestEnv::new();

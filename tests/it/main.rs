@@ -16,6 +16,8 @@ mod errors;
 mod fetch;
 /// Damaged and old files.
 mod formats;
+/// Gold passages against answers.
+mod gap;
 /// Every help screen.
 mod help;
 /// `loop`: rounds, kills and resumption.
@@ -32,3 +34,5 @@ mod report;
 mod tidy;
 /// `train`: folders, verdicts, gates, refusals.
 mod train;
+/// Measures against trec_eval's own code.
+mod trec;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, lowest first. A room may use rooms of lower floors, and its own.
 const FLOORS: [&[&str]; 7] = [
-    &["error", "progress", "random", "storage", "text", "kernel", "collection"],
+    &["error", "progress", "process", "random", "storage", "text", "kernel", "collection"],
     &["encoder", "fusion", "eval"],
     &["sparse", "dense", "train"],
     &["index"],

@@ -43,6 +43,11 @@ impl Files {
 }
 
 impl Prepared<'_> {
+    /// Whether a report will be written.
+    pub(super) fn wanted(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// Puts the earlier report beside this one; gives the table that shows it.
     pub(super) fn compare(&self, report: &mut Report) -> Result<String> {
         let Some((path, then)) = &self.then else { return Ok(String::new()) };

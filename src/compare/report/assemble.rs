@@ -7,11 +7,15 @@
 //!
 //! Cost: one more evaluation of each run at eight depths.
 
-use super::model::{self, AnnRecall, CurvePoint, Difference, Mean, Report, RestsOn, SystemReport};
+use super::model::{
+    self, AnnRecall, AnswerGap, Cost, Costs, Count, CurvePoint, Detectable, Difference, Mean, Report, RestsOn, Slice,
+    Slicing, SystemReport,
+};
 use crate::collection::qrels::Qrels;
 use crate::collection::run::Run;
 use crate::collection::{PassageId, QueryId, QuerySet};
-use crate::compare::{Comparison, SEED, SystemResult};
+use crate::compare::certainty::SEED;
+use crate::compare::{self, Comparison, SystemResult};
 use crate::error::{Error, Result};
 use crate::eval::significance::Paired;
 use crate::eval::{Measure, evaluate};
@@ -120,6 +124,10 @@ impl Report {
             rests_on: Some(provenance.rests_on.clone()),
             measures: first.map(|e| e.measures.iter().map(Measure::to_string).collect()).unwrap_or_default(),
             systems: comparison.systems.iter().map(|system| of_system(system, &set.qrels)).collect(),
+            drop_query_id: comparison.drop_query_id,
+            costs: comparison.costs.as_ref().map(shared),
+            answer_gap: comparison.systems.iter().filter_map(|system| Some(gap(&system.name, &system.gap?))).collect(),
+            slices: comparison.slices.iter().map(|slicing| sliced(slicing, &comparison.systems)).collect(),
             questions: questions.map(|query| (query.id.to_string(), query.text.clone())).collect(),
             ..Report::default()
         }
@@ -128,29 +136,91 @@ impl Report {
 
 fn of_system(result: &SystemResult, qrels: &Qrels) -> SystemReport {
     let evaluation = &result.evaluation;
-    let mut measures = BTreeMap::new();
-    let mut per_query: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    let mut report = SystemReport {
+        name: result.name.clone(),
+        seconds: result.elapsed.map(|elapsed| elapsed.as_secs_f64()),
+        cost: result.cost.as_ref().map(cost),
+        absent: result.absent,
+        ignored: result.ignored,
+        curve: curve(qrels, &result.run),
+        margins: margins(qrels, &result.run),
+        ..SystemReport::default()
+    };
     for (m, measure) in evaluation.measures.iter().enumerate() {
-        let mean = Mean { mean: evaluation.mean(m), n: evaluation.count(m), interval: None };
-        measures.insert(measure.to_string(), mean);
+        let name = measure.to_string();
+        let interval = result.intervals.get(m).copied().flatten().map(|(low, high)| [low, high]);
+        report.measures.insert(name.clone(), Mean { mean: evaluation.mean(m), n: evaluation.count(m), interval });
+        if let Some(paired) = result.differences.get(m).copied().flatten() {
+            let p_holm = result.p_holm.get(m).copied().flatten();
+            report.differences.insert(name.clone(), Difference { p_holm, ..Difference::from(&paired) });
+        }
+        if let Some(shown) = result.detectable.get(m).copied().flatten() {
+            let compare::Detectable { n, effect, for_one_point, .. } = shown;
+            report.detectable.insert(name.clone(), Detectable { n, effect, for_one_point });
+        }
         for (query, value) in evaluation.queries.iter().zip(&evaluation.values[m]) {
             if let Some(value) = value {
-                per_query.entry(query.to_string()).or_default().insert(measure.to_string(), *value);
+                report.per_query.entry(query.to_string()).or_default().insert(name.clone(), *value);
             }
         }
     }
-    let named = evaluation.measures.iter().zip(&result.differences);
-    let differences =
-        named.filter_map(|(measure, paired)| Some((measure.to_string(), Difference::from(&(*paired)?)))).collect();
-    SystemReport {
-        name: result.name.clone(),
-        seconds: result.elapsed.map(|elapsed| elapsed.as_secs_f64()),
-        measures,
-        differences,
-        cost: None,
-        curve: curve(qrels, &result.run),
-        margins: margins(qrels, &result.run),
-        per_query,
+    report
+}
+
+fn cost(cost: &compare::Cost) -> Cost {
+    Cost {
+        index_bytes: cost.index_bytes,
+        queries: cost.queries,
+        p50_ms: cost.p50.as_secs_f64() * 1e3,
+        p99_ms: cost.p99.as_secs_f64() * 1e3,
+        qps_one: cost.per_second_one,
+        qps_all: cost.per_second_all,
+    }
+}
+
+fn shared(costs: &compare::Costs) -> Costs {
+    Costs {
+        sparse_bytes: costs.sparse_bytes,
+        dense_bytes: costs.dense_bytes,
+        build_seconds: costs.build_seconds,
+        threads: costs.threads,
+        peak_memory_bytes: costs.peak_memory,
+    }
+}
+
+fn gap(system: &str, gap: &compare::AnswerGap) -> AnswerGap {
+    let counts = [
+        ("both", gap.both),
+        ("both, answer split over chunks", gap.split),
+        ("answer only: in a twin of gold", gap.twin),
+        ("answer only: in another passage", gap.elsewhere),
+        ("gold only: answer respelt in it", gap.respelt),
+        ("gold only: no answer in it", gap.unwritten),
+        ("neither", gap.neither),
+    ];
+    AnswerGap {
+        system: system.to_string(),
+        k: gap.k,
+        matching: "whole words, Korean particles forgiven".into(),
+        n: gap.n,
+        counts: counts.map(|(name, n)| Count { name: name.into(), n }).into(),
+    }
+}
+
+fn sliced(slicing: &compare::Slicing, systems: &[SystemResult]) -> Slicing {
+    let of_system = |(system, means): (&SystemResult, &Vec<Option<f64>>)| {
+        let named = system.evaluation.measures.iter().zip(means);
+        (system.name.clone(), named.filter_map(|(measure, mean)| Some((measure.to_string(), (*mean)?))).collect())
+    };
+    let group = |slice: &compare::Slice| Slice {
+        name: slice.name.clone(),
+        n: slice.n,
+        means: systems.iter().zip(&slice.means).map(of_system).collect(),
+    };
+    Slicing {
+        by: slicing.by.name().to_string(),
+        groups: slicing.slices.iter().map(group).collect(),
+        left_out: slicing.left_out,
     }
 }
 

@@ -23,11 +23,11 @@ const COLUMNS: [&str; 28] = [
     "detectable",
     "seconds",
     "index_bytes",
-    "build_seconds",
     "p50_ms",
     "p99_ms",
     "qps_one",
     "qps_all",
+    "build_seconds",
     "peak_memory_bytes",
     "command",
     "program",
@@ -42,12 +42,11 @@ pub fn csv(report: &Report) -> String {
     let manifest = report.rests_on.as_ref().map(|rests| rests.manifest.as_str());
     let mut text = line(COLUMNS.map(str::to_string));
     for system in &report.systems {
-        let cost = system.cost.unwrap_or_default();
+        let spent = |value: fn(&Cost) -> f64| number(system.cost.as_ref().map(value));
         for measure in report.columns() {
             let Some(mean) = system.mean(measure) else { continue };
             let difference = system.differences.get(measure);
             let of = |value: fn(&super::model::Difference) -> f64| number(difference.map(value));
-            let Cost { index_bytes, build_seconds, p50_ms, p99_ms, qps_one, qps_all, peak_memory_bytes } = cost;
             text += &line([
                 system.name.clone(),
                 measure.to_string(),
@@ -62,15 +61,15 @@ pub fn csv(report: &Report) -> String {
                 of(|difference| difference.p_randomization),
                 of(|difference| difference.p_t),
                 number(difference.and_then(|difference| difference.p_holm)),
-                number(difference.and_then(|difference| difference.detectable)),
+                number(system.detectable.get(measure).map(|shown| shown.effect)),
                 number(system.seconds),
-                number(index_bytes),
-                number(build_seconds),
-                number(p50_ms),
-                number(p99_ms),
-                number(qps_one),
-                number(qps_all),
-                number(peak_memory_bytes),
+                number(system.cost.map(|cost| cost.index_bytes)),
+                spent(|cost| cost.p50_ms),
+                spent(|cost| cost.p99_ms),
+                spent(|cost| cost.qps_one),
+                spent(|cost| cost.qps_all),
+                number(report.costs.and_then(|costs| costs.build_seconds)),
+                number(report.costs.and_then(|costs| costs.peak_memory_bytes)),
                 report.command.clone(),
                 report.program.clone(),
                 report.index.clone(),
@@ -134,7 +133,7 @@ mod tests {
             assert_eq!(at(row, "mean").parse::<f64>().unwrap(), system.measures[&measure].mean);
             let difference = system.differences.get(&measure);
             assert_eq!(at(row, "difference").parse().ok(), difference.map(|difference| difference.mean));
-            assert_eq!(at(row, "p50_ms").parse().ok(), system.cost.and_then(|cost| cost.p50_ms));
+            assert_eq!(at(row, "p50_ms").parse().ok(), system.cost.map(|cost| cost.p50_ms));
             assert_eq!((at(row, "command"), at(row, "data")), (report.command.clone(), report.data.clone()));
         }
     }

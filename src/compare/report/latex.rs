@@ -5,7 +5,7 @@
 //! column; the command and the manifests behind the numbers stand in comments above the tables.
 
 use super::model::{Difference, Report};
-use super::words::{COSTS, Outcome, counted, interval, p_value, share, signed};
+use super::words::{COSTS, Outcome, counted, holm, interval, p_value, share, shared, signed};
 
 /// The tables with a final newline.
 pub fn latex(report: &Report) -> String {
@@ -129,8 +129,9 @@ fn differences(report: &Report) -> String {
         .map(|measure| head(measure, others.iter().map(|s| s.differences.get(*measure).map_or("--".into(), cell))))
         .collect();
     let caption = format!(
-        "Difference to {}, paired over questions: mean, 95\\,\\% bootstrap interval, $p$ of the randomisation test.",
-        escaped(baseline)
+        "Difference to {}, paired over questions: mean, 95\\,\\% bootstrap interval, $p$ of the randomisation test{}.",
+        escaped(baseline),
+        holm(report)
     );
     table(&caption, &head("measure", others.iter().map(|system| escaped(&system.name))), &rows)
 }
@@ -160,9 +161,7 @@ fn costs(report: &Report) -> String {
         .collect();
     match rows.is_empty() {
         true => String::new(),
-        false => {
-            table("Cost on the machine that measured.", &head("system", COSTS.iter().map(|name| escaped(name))), &rows)
-        }
+        false => table(&escaped(&shared(report)), &head("system", COSTS.iter().map(|name| escaped(name))), &rows),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Names cannot break a table: pipes are escaped, line ends become spaces, and what would be HTML is shown as text.
 
 use super::model::{Difference, Report};
-use super::words::{COSTS, Outcome, count, counted, interval, missing, p_value, share, signed, verdict};
+use super::words::{COSTS, Outcome, count, counted, holm, interval, missing, p_value, share, shared, signed, verdict};
 
 /// The report as Markdown with a final newline.
 pub fn markdown(report: &Report) -> String {
@@ -113,7 +113,10 @@ fn differences(report: &Report) -> String {
         })
         .collect();
     table(&head, &rows)
-        + "System minus baseline, paired over questions; 95 % bootstrap interval, p of the randomisation test.\n\n"
+        + &format!(
+            "System minus baseline, paired over questions; 95 % bootstrap interval, p of the randomisation test{}.\n\n",
+            holm(report)
+        )
 }
 
 fn curves(report: &Report) -> String {
@@ -146,7 +149,7 @@ fn costs(report: &Report) -> String {
         return String::new();
     }
     let head: Vec<String> = std::iter::once("system").chain(COSTS).map(str::to_string).collect();
-    table(&head, &rows)
+    table(&head, &rows) + &format!("{}\n\n", safe(&shared(report)))
 }
 
 fn why(report: &Report) -> String {
@@ -167,8 +170,8 @@ fn why(report: &Report) -> String {
         let head = ["system", "found", "questions", "of"].map(str::to_string);
         let mut rows = Vec::new();
         for gap in &report.answer_gap {
-            for found in &gap.counts {
-                let named = format!("{} (first {}, {} matching)", safe(&found.name), gap.k, safe(&gap.matching));
+            for found in gap.counts.iter().filter(|count| count.n > 0) {
+                let named = format!("{} (first {}; {})", safe(&found.name), gap.k, safe(&gap.matching));
                 rows.push(vec![safe(&gap.system), named, count(found.n), count(gap.n)]);
             }
         }
@@ -179,7 +182,7 @@ fn why(report: &Report) -> String {
         let names = report.systems.iter().map(|system| safe(&system.name));
         let head: Vec<String> = [safe(&slicing.by), "questions".into()].into_iter().chain(names).collect();
         let of = |group: &super::model::Slice| {
-            let cell = |name: &String| group.means.get(name)?.get(measure).map(|mean| share(mean.mean));
+            let cell = |name: &String| group.means.get(name)?.get(measure).map(|mean| share(*mean));
             let cells = report.systems.iter().map(|system| cell(&system.name).unwrap_or("–".into()));
             [safe(&group.name), count(group.n)].into_iter().chain(cells).collect()
         };

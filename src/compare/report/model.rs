@@ -86,6 +86,12 @@ pub struct Report {
     /// What the questions are, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub questions: BTreeMap<String, String>,
+    /// Whether passages with the query's own id were dropped from every ranking (BEIR's rule).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_query_id: bool,
+    /// What all systems share of the costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<Costs>,
     /// Where the gold passage was found and no answer in it, or the reverse.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answer_gap: Vec<AnswerGap>,
@@ -158,9 +164,18 @@ pub struct SystemReport {
     /// System minus baseline, by measure; empty for the baseline and without one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub differences: BTreeMap<String, Difference>,
+    /// What could be shown between it and the reference, by measure; empty for the reference itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detectable: BTreeMap<String, Detectable>,
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
+    /// Judged queries that its run has no ranking for: they count 0.
+    #[serde(default, skip_serializing_if = "none")]
+    pub absent: usize,
+    /// Queries of its run that nobody judged: they do not count.
+    #[serde(default, skip_serializing_if = "none")]
+    pub ignored: usize,
     /// Recall at rising depths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -200,34 +215,49 @@ pub struct Difference {
     /// `p_randomization` after Holm's correction over the systems compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p_holm: Option<f64>,
-    /// The smallest true difference that so many queries show four times in five.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detectable: Option<f64>,
 }
 
-/// What a system costs.
+/// What so many queries can show of the difference between a system and the reference, which is the baseline or else the
+/// first system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Detectable {
+    /// Queries that have a value in both.
+    pub n: usize,
+    /// The smallest true difference that they show with power .8 at two-sided p < .05; 0 where no query differs.
+    pub effect: f64,
+    /// Queries that could show a difference of .01; `None` where no query differs.
+    pub for_one_point: Option<usize>,
+}
+
+/// What a system costs; times are of the machine that measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Bytes of the index parts it reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index_bytes: Option<u64>,
-    /// Seconds to build them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Bytes of the sides it scores with.
+    pub index_bytes: u64,
+    /// Questions timed one at a time.
+    pub queries: usize,
+    /// Median time of one question on one thread, milliseconds.
+    pub p50_ms: f64,
+    /// The time that one question in a hundred exceeds.
+    pub p99_ms: f64,
+    /// Questions a second, one after the other on one thread.
+    pub qps_one: f64,
+    /// Questions a second, all together on all threads.
+    pub qps_all: f64,
+}
+
+/// What all systems share of the costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Bytes of the sparse side; passages' texts and ids are among them.
+    pub sparse_bytes: u64,
+    /// Bytes of the dense side; `None` where the index has none.
+    pub dense_bytes: Option<u64>,
+    /// Seconds the build took, where the manifest says so.
     pub build_seconds: Option<f64>,
-    /// Median latency of one query on one core, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50_ms: Option<f64>,
-    /// Latency that one query in a hundred exceeds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99_ms: Option<f64>,
-    /// Queries a second on one core.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub qps_one: Option<f64>,
-    /// Queries a second on all cores.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub qps_all: Option<f64>,
-    /// Peak memory of the process, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Threads that "all" means.
+    pub threads: usize,
+    /// The most memory the process held at once, bytes.
     pub peak_memory_bytes: Option<u64>,
 }
 
@@ -256,24 +286,24 @@ pub struct AnswerGap {
     pub system: String,
     /// Ranks looked at.
     pub k: usize,
-    /// How answers are matched: `strict`, `korean`, `character`.
+    /// How answers are matched.
     pub matching: String,
-    /// Queries with a known answer.
+    /// Queries with a relevant passage and a known answer.
     pub n: usize,
-    /// What was found, each query once: `gold and answer`, `gold only`, `duplicate of gold`, `answer elsewhere`, ….
+    /// What was found, each query once: `both`, `answer only: in a twin of gold`, `neither`, ….
     pub counts: Vec<Count>,
 }
 
 /// Groups of queries by one property.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slicing {
-    /// The property: `query length`, `language`, ….
+    /// The property: `question length`, `script`, ….
     pub by: String,
-    /// How it was computed, in a sentence.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub how: String,
     /// The groups, in their natural order.
     pub groups: Vec<Slice>,
+    /// Judged queries that have no place in any of them.
+    #[serde(default, skip_serializing_if = "none")]
+    pub left_out: usize,
 }
 
 /// One group of queries.
@@ -284,7 +314,7 @@ pub struct Slice {
     /// Queries in it.
     pub n: usize,
     /// System → measure → mean over the group.
-    pub means: BTreeMap<String, BTreeMap<String, Mean>>,
+    pub means: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// Why queries were missed, counted.
@@ -455,6 +485,10 @@ pub struct AgainstRow {
     pub now: f64,
     /// Now minus then, paired over queries.
     pub difference: Difference,
+}
+
+fn none(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Report {

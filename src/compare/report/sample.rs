@@ -67,21 +67,19 @@ pub(crate) fn full() -> Report {
     let long = "가나다라마바사아자차카타파하".repeat(12) + &"unbreakable".repeat(20);
     let mut nasty = report.systems[1].clone();
     nasty.name = NASTY.into();
-    nasty.differences.values_mut().for_each(|difference| {
-        difference.p_holm = Some(0.024);
-        difference.detectable = Some(0.1);
-    });
+    nasty.differences.values_mut().for_each(|difference| difference.p_holm = Some(0.024));
+    let detectable = Detectable { n: 20, effect: 0.1, for_one_point: Some(2_000) };
+    nasty.detectable.insert("nDCG@10".into(), detectable);
     report.systems.push(nasty);
     for (i, system) in report.systems.iter_mut().enumerate() {
         let by = 1.0 + i as f64;
         system.cost = Some(Cost {
-            index_bytes: Some(14_200_000),
-            build_seconds: Some(75.0),
-            p50_ms: Some(0.5 * by),
-            p99_ms: Some(2.0 * by),
-            qps_one: Some(1234.5),
-            qps_all: None,
-            peak_memory_bytes: Some(454_000_000),
+            index_bytes: 14_200_000,
+            queries: 20,
+            p50_ms: 0.5 * by,
+            p99_ms: 2.0 * by,
+            qps_one: 1234.5,
+            qps_all: 2345.6,
         });
         for mean in system.measures.values_mut() {
             mean.interval = Some([mean.mean - 0.08, mean.mean + 0.08]);
@@ -91,6 +89,13 @@ pub(crate) fn full() -> Report {
     report.command = format!("parallax compare sample --data '{NASTY}'");
     report.data = format!("data/{NASTY}");
     report.missing_gold = 3;
+    report.costs = Some(Costs {
+        sparse_bytes: 14_200_000,
+        dense_bytes: Some(31_000_000),
+        build_seconds: Some(75.0),
+        threads: 2,
+        peak_memory_bytes: Some(454_000_000),
+    });
     report.ann_recall = Some(AnnRecall { k: 10, mean: 0.998, queries: 20, graph_in_use: true });
     report.questions.insert("q00".into(), NASTY.into());
     report.questions.insert("q01".into(), long.clone());
@@ -100,7 +105,7 @@ pub(crate) fn full() -> Report {
             k: 20,
             matching: "strict".into(),
             n: 20,
-            counts: [("gold and answer", 12), ("duplicate of gold", 3), (NASTY, 5)]
+            counts: [("both", 12), ("neither", 3), (NASTY, 5), ("gold only: no answer in it", 0)]
                 .map(|(name, n)| Count { name: name.into(), n })
                 .into(),
         })
@@ -108,12 +113,12 @@ pub(crate) fn full() -> Report {
     let slice = |name: &str, n: usize| Slice {
         name: name.into(),
         n,
-        means: names.iter().map(|name| (name.clone(), report.systems[0].measures.clone())).collect(),
+        means: names.iter().map(|name| (name.clone(), [("nDCG@10".to_string(), 0.5)].into())).collect(),
     };
     report.slices = vec![Slicing {
-        by: "query length".into(),
-        how: NASTY.into(),
-        groups: vec![slice("1 to 5 words", 12), slice(NASTY, 8)],
+        by: "question length".into(),
+        groups: vec![slice("up to 5 words", 12), slice(NASTY, 7)],
+        left_out: 1,
     }];
     let cause = |cause: &str, meaning: &str, main: usize, all: usize| CauseCount {
         cause: cause.into(),

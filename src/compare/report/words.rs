@@ -1,8 +1,8 @@
 //! How a report speaks: figures as they are printed, and the verdict in a sentence.
 //!
 //! In flow a [`Report`] or one of its numbers; out flow texts that every format for reading shares, so that a page and a
-//! paper say the same. A difference is called proven when it is over at least [`ENOUGH`] queries, its interval
-//! excludes 0, and its p value, corrected where several systems were compared, is below .05.
+//! paper say the same. A difference is called proven as everywhere in the house: over at least [`ENOUGH`] queries, with a p
+//! value of the randomisation test below .05, corrected where several systems were compared.
 //!
 //! ```
 //! use parallax::compare::report::words::{p_value, share, signed};
@@ -58,6 +58,12 @@ pub fn counted(n: usize, what: &str) -> String {
     format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
+/// What is added to the name of a p value: how it was corrected, where it was.
+pub fn holm(report: &Report) -> &'static str {
+    let corrected = |system: &SystemReport| system.differences.values().any(|difference| difference.p_holm.is_some());
+    if report.systems.iter().any(corrected) { ", after Holm's correction over the systems" } else { "" }
+}
+
 /// How many relevant passages the index lacks, as a sentence.
 pub fn missing(n: usize) -> String {
     format!("{} {} not in the index.", counted(n, "relevant passage"), if n == 1 { "is" } else { "are" })
@@ -89,22 +95,39 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
 }
 
 /// What [`Cost::cells`] holds.
-pub const COSTS: [&str; 7] = ["index", "build", "p50", "p99", "questions/s, one core", "all cores", "peak memory"];
+pub const COSTS: [&str; 5] = ["index", "p50", "p99", "questions/s, one thread", "all threads"];
 
 impl Cost {
     /// The figures as they are printed, in the order of [`COSTS`].
-    pub fn cells(&self) -> [String; 7] {
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+    pub fn cells(&self) -> [String; 5] {
+        let rate = |n: f64| count(n.round() as usize);
         [
-            shown(self.index_bytes.map(bytes)),
-            shown(self.build_seconds.map(seconds)),
-            shown(self.p50_ms.map(|ms| seconds(ms / 1e3))),
-            shown(self.p99_ms.map(|ms| seconds(ms / 1e3))),
-            shown(self.qps_one.map(|n| count(n.round() as usize))),
-            shown(self.qps_all.map(|n| count(n.round() as usize))),
-            shown(self.peak_memory_bytes.map(bytes)),
+            bytes(self.index_bytes),
+            seconds(self.p50_ms / 1e3),
+            seconds(self.p99_ms / 1e3),
+            rate(self.qps_one),
+            rate(self.qps_all),
         ]
     }
+}
+
+/// What the costs mean, and what all systems share of them.
+pub fn shared(report: &Report) -> String {
+    let Some(costs) = &report.costs else {
+        return "Times are of the machine that measured and mean little elsewhere.".into();
+    };
+    let timed = report.systems.iter().filter_map(|system| system.cost).map(|cost| cost.queries).max().unwrap_or(0);
+    let mut text = format!("Index: sparse {} with the texts", bytes(costs.sparse_bytes));
+    text += &costs.dense_bytes.map_or(String::new(), |dense| format!(", dense {}", bytes(dense)));
+    text += &costs.build_seconds.map_or(String::new(), |time| format!(", built in {}", seconds(time)));
+    text += &costs
+        .peak_memory_bytes
+        .map_or(String::new(), |peak| format!("; peak memory of the comparison {}", bytes(peak)));
+    text + &format!(
+        ". p50 and p99: one question at a time on one thread, up to {}; all threads: {}. Of the machine that measured.",
+        counted(timed, "question"),
+        costs.threads
+    )
 }
 
 /// The HTML language of a text, where it is not the page's English.
@@ -131,9 +154,9 @@ impl Difference {
 
     /// What it has shown.
     pub fn outcome(&self) -> Outcome {
-        match (self.n >= ENOUGH && self.p() < 0.05, self.interval) {
-            (true, [low, _]) if low > 0.0 => Outcome::Gain,
-            (true, [_, high]) if high < 0.0 => Outcome::Loss,
+        match self.n >= ENOUGH && self.p() < 0.05 {
+            true if self.mean > 0.0 => Outcome::Gain,
+            true if self.mean < 0.0 => Outcome::Loss,
             _ => Outcome::Open,
         }
     }
@@ -203,8 +226,8 @@ pub fn verdict(report: &Report) -> Option<Verdict> {
         p_value(difference.p()),
         counted(difference.n, "question"),
     );
-    if let Some(least) = difference.detectable {
-        detail += &format!(" So many questions can show a difference of {}, not less.", share(least));
+    if let Some(least) = best.detectable.get(measure) {
+        detail += &format!(" So many questions can show a difference of {}, not less.", share(least.effect));
     }
     Some(Verdict { headline, detail, outcome: difference.outcome() })
 }
@@ -226,9 +249,9 @@ mod tests {
     fn the_verdict_claims_no_more_than_was_shown() {
         check(|_| {}, "hybrid finds more than bm25", "nDCG@10 .7500 against .5000: +.2500 [+.1200, +.3800], p = .012");
         let open = |report: &mut Report| {
-            report.systems[1].differences.get_mut("nDCG@10").unwrap().interval[0] = -0.01;
+            report.systems[1].differences.get_mut("nDCG@10").unwrap().p_randomization = 0.05;
         };
-        check(open, "hybrid leads, but no gain over bm25 is proven", "[−.0100, +.3800]");
+        check(open, "hybrid leads, but no gain over bm25 is proven", "p = .050");
         let corrected = |report: &mut Report| {
             report.systems[1].differences.get_mut("nDCG@10").unwrap().p_holm = Some(0.06);
         };

@@ -211,10 +211,9 @@ impl<'a> Circle<'a> {
                 let options = CompareOptions {
                     systems: System::parse_list(systems)?,
                     measures: measures.iter().map(|name| name.parse()).collect::<Result<_>>()?,
-                    depth: 100,
                     // What the graph loses is not the model's doing.
                     how: SearchHow::Exact,
-                    baseline: None,
+                    ..CompareOptions::default()
                 };
                 compare(&searcher, questions, &options, self.progress)
             };

@@ -7,7 +7,7 @@ use crate::compare::report::chart::key;
 use crate::compare::report::chart::lines::{Line, lines};
 use crate::compare::report::chart::scatter::{Point, scatter};
 use crate::compare::report::model::{Report, SystemReport};
-use crate::compare::report::words::{COSTS, count, counted, seconds, share, signed};
+use crate::compare::report::words::{COSTS, count, counted, seconds, share, shared, signed};
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
@@ -140,9 +140,9 @@ pub(super) fn margins(report: &Report) -> Markup {
 /// Latency against the deciding measure; without measured latency, time a question with all cores.
 pub(super) fn cost(report: &Report) -> Markup {
     let Some(measure) = report.decisive() else { return html! {} };
-    let timed = report.systems.iter().any(|system| system.cost.is_some_and(|cost| cost.p50_ms.is_some()));
+    let timed = report.systems.iter().any(|system| system.cost.is_some());
     let spent = |system: &SystemReport| match timed {
-        true => system.cost?.p50_ms,
+        true => Some(system.cost?.p50_ms),
         false => Some(1e3 * system.seconds? / report.judged.max(1) as f64),
     };
     let points: Vec<Point> = (report.systems.iter().enumerate())
@@ -155,9 +155,8 @@ pub(super) fn cost(report: &Report) -> Markup {
     if points.is_empty() {
         return html! {};
     }
-    let unit = if timed { "median milliseconds a question, one core" } else { "milliseconds a question, all cores" };
+    let unit = if timed { "median milliseconds a question, one thread" } else { "milliseconds a question, all cores" };
     let says = html! { (measure) " against what a question costs. The upper left is better." };
-    let has_cost = report.systems.iter().any(|system| system.cost.is_some());
     let body = html! {
         div.figures {
             figure {
@@ -167,8 +166,8 @@ pub(super) fn cost(report: &Report) -> Markup {
             }
         }
         div {
-            @if has_cost { (costs(report)) }
-            (foundation(report, "Times are of the machine that measured and mean little elsewhere."))
+            @if timed { (costs(report)) }
+            (foundation(report, &shared(report)))
         }
     };
     section("cost", "At what price", &says, &body)

@@ -3,8 +3,8 @@
 use super::{foundation, section, unbroken};
 use crate::compare::report::chart::strip::strip;
 use crate::compare::report::chart::{class, key};
-use crate::compare::report::model::{Difference, Mean, Report};
-use crate::compare::report::words::{Outcome, count, counted, interval, p_value, share, signed};
+use crate::compare::report::model::{Difference, Mean, Report, Slicing};
+use crate::compare::report::words::{Outcome, count, counted, holm, interval, p_value, share, signed};
 use maud::{Markup, html};
 
 /// Gold passages first, answers apart: another question.
@@ -149,12 +149,10 @@ pub(super) fn differences(report: &Report) -> Markup {
     if others.is_empty() {
         return html! {};
     }
-    let holm =
-        others.iter().any(|(_, system)| system.differences.values().any(|difference| difference.p_holm.is_some()));
     let says = html! {
         "System minus " (baseline) ", paired question by question: mean, 95 % bootstrap interval, and the two-sided p of the randomisation test"
-        @if holm { " after Holm's correction over the systems" }
-        ". ▲ and ▼ are proven: at least 20 questions, an interval without 0, and p below .05."
+        (holm(report))
+        ". ▲ and ▼ are proven: at least 20 questions and p below .05."
     };
     let body = html! {
         div {
@@ -186,8 +184,10 @@ pub(super) fn differences(report: &Report) -> Markup {
 fn least(report: &Report, others: &[&str]) -> String {
     let Some(measure) = report.decisive() else { return String::new() };
     let of = |name: &str| {
-        let least = report.system(name)?.differences.get(measure)?.detectable?;
-        Some(format!("{} for {name}", share(least)))
+        let least = report.system(name)?.detectable.get(measure)?;
+        let more = least.for_one_point.filter(|more| *more > least.n);
+        let more = more.map_or(String::new(), |more| format!(" (.01 takes {})", counted(more, "question")));
+        Some(format!("{} for {name}{more}", share(least.effect)))
     };
     let found: Vec<String> = others.iter().filter_map(|name| of(name)).collect();
     match found.is_empty() {
@@ -201,10 +201,12 @@ fn least(report: &Report, others: &[&str]) -> String {
 
 /// The deciding measure over groups of questions.
 pub(super) fn slices(report: &Report) -> Markup {
-    let (Some(measure), false) = (report.decisive(), report.slices.is_empty()) else { return html! {} };
+    let (telling, alike): (Vec<&Slicing>, Vec<&Slicing>) =
+        report.slices.iter().partition(|slicing| slicing.groups.len() > 1);
+    let (Some(measure), false) = (report.decisive(), telling.is_empty()) else { return html! {} };
     let says = html! { (measure) " over groups of questions. Where a system is strong and where it is not; small groups say little." };
     let body = html! {
-        @for slicing in &report.slices {
+        @for slicing in telling {
             div {
                 div.scroll {
                     table {
@@ -221,8 +223,8 @@ pub(super) fn slices(report: &Report) -> Markup {
                                     @for (i, system) in report.systems.iter().enumerate() {
                                         td { @match group.means.get(&system.name).and_then(|means| means.get(measure)) {
                                             Some(mean) => {
-                                                (share(mean.mean))
-                                                span.cell { i.(class(i)) style=(format!("width:{:.1}%", 100.0 * mean.mean.clamp(0.0, 1.0))) {} }
+                                                (share(*mean))
+                                                span.cell { i.(class(i)) style=(format!("width:{:.1}%", 100.0 * mean.clamp(0.0, 1.0))) {} }
                                             }
                                             None => { span.soft { "–" } }
                                         } }
@@ -232,11 +234,18 @@ pub(super) fn slices(report: &Report) -> Markup {
                         }
                     }
                 }
-                (foundation(report, &slicing.how))
+                (foundation(report, &placed(slicing.left_out)))
             }
+        }
+        @for slicing in alike {
+            p.note { "All alike by " (slicing.by) @for group in &slicing.groups { ": " (group.name) } "." }
         }
     };
     section("slices", "Where each is strong", &says, &body)
+}
+
+fn placed(left_out: usize) -> String {
+    if left_out == 0 { String::new() } else { format!("{} have no place here.", counted(left_out, "question")) }
 }
 
 /// How the fusion was chosen and what it is worth on other questions.

@@ -39,12 +39,12 @@ pub(super) fn answer_gap(report: &Report) -> Markup {
     let body = html! {
         div.figures {
             @for gap in &report.answer_gap {
-                @let rows: Vec<Row<'_>> = gap.counts.iter()
+                @let rows: Vec<Row<'_>> = gap.counts.iter().filter(|count| count.n > 0)
                     .map(|count| Row { name: &count.name, note: "", n: count.n, more: String::new() }).collect();
                 figure {
                     figcaption {
                         (name(report, &gap.system))
-                        small { "first " (gap.k) ", " (gap.matching) " matching, " (counted(gap.n, "question")) }
+                        small { "first " (gap.k) ", " (gap.matching) "; " (counted(gap.n, "question")) }
                     }
                     (bars(&rows, gap.n, place(report, &gap.system)))
                 }
