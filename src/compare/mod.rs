@@ -9,6 +9,8 @@ pub mod audit;
 pub mod diagnose;
 pub mod report;
 pub mod system;
+#[cfg(test)]
+mod testing;
 
 pub use system::System;
 
