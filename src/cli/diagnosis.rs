@@ -5,7 +5,7 @@ use parallax::compare::diagnose::{Cause, Diagnosis, Miss, Shown, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 /// Misses shown side by side.
-const WORST: usize = 3;
+const WORST: usize = 4;
 /// Columns of one of two lists, and between them.
 const HALF: usize = 38;
 const GAP: usize = 3;
@@ -32,19 +32,23 @@ pub(crate) fn screen(diagnosis: &Diagnosis) -> String {
         rows.push(row);
     }
     let mut text = table(&rows);
-    text += "each miss once, under its main cause; in brackets all it holds for\n";
+    text += "a miss counts once, under its main cause; in brackets all that have the cause\n";
     for left_out in &diagnosis.left_out {
         text += &format!("not tried: {left_out}\n");
     }
-    for miss in diagnosis.worst(WORST) {
+    let worst = diagnosis.worst(WORST);
+    if !worst.is_empty() {
+        text += "\nwhere one side finds what another misses; * is gold, + holds an answer\n";
+    }
+    for (system, miss) in worst {
         text.push('\n');
-        text += &side_by_side(diagnosis, miss);
+        text += &side_by_side(diagnosis, miss, system);
     }
     text
 }
 
-/// One miss: what the best and the worst system found, next to each other.
-fn side_by_side(diagnosis: &Diagnosis, miss: &Miss) -> String {
+/// One miss: what the best system found and the one that is behind it, next to each other.
+fn side_by_side(diagnosis: &Diagnosis, miss: &Miss, behind: usize) -> String {
     let whole = 2 * HALF + GAP;
     let mut text = format!("{}\n", bold(&fit(&safe(&format!("{}: {}", miss.query, miss.text)), whole)));
     if !miss.answers.is_empty() {
@@ -54,18 +58,8 @@ fn side_by_side(diagnosis: &Diagnosis, miss: &Miss) -> String {
     let gold = format!("gold {} {}", ids.join(", "), miss.gold_text.as_deref().unwrap_or("(not in the index)"));
     text += &format!("{}\n", dim(&fit(&safe(&gold), whole)));
     let rank = |at: &usize| miss.verdicts[*at].rank.unwrap_or(usize::MAX);
-    let missing = (0..miss.verdicts.len()).filter(|at| miss.verdicts[*at].missed);
-    // Of equal ranks the first system's, of the best and of the worst.
-    let (Some(best), Some(worst)) = ((0..miss.verdicts.len()).min_by_key(rank), missing.rev().max_by_key(rank)) else {
-        return text;
-    };
-    let columns: Vec<(&str, &Verdict)> = match best == worst {
-        true => vec![best],
-        false => vec![best, worst],
-    }
-    .into_iter()
-    .map(|at| (diagnosis.systems[at].name.as_str(), &miss.verdicts[at]))
-    .collect();
+    let best = (0..miss.verdicts.len()).min_by_key(rank).unwrap_or(behind);
+    let columns = [best, behind].map(|at| (diagnosis.systems[at].name.as_str(), &miss.verdicts[at]));
     let heads: Vec<String> = columns.iter().map(|(name, verdict)| format!("{name}: gold {}", place(verdict))).collect();
     text += &beside(&heads);
     let most = columns.iter().map(|(_, verdict)| verdict.top.len()).max().unwrap_or(0);
@@ -86,24 +80,24 @@ fn place(verdict: &Verdict) -> String {
     verdict.rank.map_or("not found".to_string(), |rank| format!("at {}", thousands(rank as u64)))
 }
 
-/// `1 * d7 Title: text`; `*` is gold, `+` holds an answer.
+/// `1 * Title: text`, or `1 * d7 text` without a title; `*` is gold, `+` holds an answer.
 fn entry(rank: usize, shown: &Shown) -> String {
     let mark = match (shown.gold, shown.holds_answer) {
         (true, _) => '*',
         (false, Some(true)) => '+',
         _ => ' ',
     };
-    let title = if shown.title.is_empty() { String::new() } else { format!("{}: ", shown.title) };
-    format!("{rank} {mark} {} {title}{}", shown.id, shown.text)
+    match shown.title.is_empty() {
+        true => format!("{rank} {mark} {} {}", shown.id, shown.text),
+        false => format!("{rank} {mark} {}: {}", shown.title, shown.text),
+    }
 }
 
 /// One line of two cells.
 fn beside(cells: &[String]) -> String {
-    let [first, rest @ ..] = cells else { return String::new() };
-    let room = if rest.is_empty() { 2 * HALF + GAP } else { HALF };
-    let mut line = fit(&safe(first), room);
-    for cell in rest {
-        line += &" ".repeat((HALF + GAP).saturating_sub(line.width()));
+    let mut line = String::new();
+    for (at, cell) in cells.iter().enumerate() {
+        line += &" ".repeat((at * (HALF + GAP)).saturating_sub(line.width()));
         line += &fit(&safe(cell), HALF);
     }
     format!("{}\n", line.trim_end())

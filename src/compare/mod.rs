@@ -22,6 +22,8 @@ mod held;
 pub mod report;
 mod slices;
 pub mod system;
+#[cfg(test)]
+mod testing;
 
 pub use ann::AnnRecall;
 pub use certainty::{Detectable, POINT, Standing};

@@ -34,6 +34,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 const BEST: usize = 5;
 
 /// What is never taken as a negative for a protected question's sake.
+#[derive(Default)]
 pub(super) struct Shelter {
     /// Judged relevant, or answering.
     places: HashSet<Ordinal>,

@@ -3,13 +3,14 @@
 use super::Training;
 use super::model::{Check, Count, Finding};
 use super::questions::gold;
-use crate::collection::{Ordinal, PassageId, QuerySet};
+use crate::collection::{Ordinal, PassageId, Query, QuerySet};
 use crate::error::Result;
 use crate::eval::answers::{Answers, Matching, Tokens};
 use crate::progress::{Progress, Stage};
 use crate::sparse::SparseIndex;
 use crate::text::shingles::{Signature, THRESHOLD};
 use crate::text::twins::{Likeness, Print, Twins, groups};
+use crate::text::words::letters;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -137,26 +138,64 @@ pub(super) fn twins(
     Ok([(Likeness::Exact, Check::GoldTwins), (Likeness::Near, Check::GoldNearTwins)].map(of).into())
 }
 
-/// Questions whose gold passages, as far as the index holds them, hold none of their answers.
+/// Questions whose gold passages, as far as the index holds them, hold none of their answers, not even its letters in
+/// another spacing or inside a longer word.
 pub(super) fn answers(sparse: &SparseIndex, set: &QuerySet, places: &Places<'_>) -> Result<Finding> {
-    let look = |query: &crate::collection::Query| -> Result<Option<Option<String>>> {
-        let answers = Answers::of(&query.answers);
-        let gold: Vec<Ordinal> =
-            set.qrels.relevant(&query.id).filter_map(|id| places.get(id)).flatten().copied().collect();
-        if query.impossible || answers.is_empty() || gold.is_empty() {
-            return Ok(None);
-        }
-        for place in gold {
-            if answers.held_by(&Tokens::of(&sparse.passage(place)?.text), Matching::Korean) {
-                return Ok(Some(None));
-            }
-        }
-        Ok(Some(query.answers.first().map(|answer| format!("`{}`: {answer}", query.id))))
-    };
-    let looked: Vec<Option<Option<String>>> = set.queries.par_iter().map(look).collect::<Result<_>>()?;
+    let mut pairs: Vec<(Ordinal, usize)> = Vec::new();
+    let answers: Vec<Answers> = set.queries.par_iter().map(|query| Answers::of(known(query))).collect();
+    for (at, query) in set.queries.iter().enumerate().filter(|(at, _)| !answers[*at].is_empty()) {
+        let gold = set.qrels.relevant(&query.id).filter_map(|id| places.get(id)).flatten();
+        pairs.extend(gold.map(|place| (*place, at)));
+    }
+    let held = in_passages(sparse, pairs, |at, passage: &Held| {
+        let of = |answer: &String| passage.letters.contains(&letters(answer));
+        let tokens = answers[at].held_by(&passage.tokens, Matching::Korean);
+        (tokens, tokens || set.queries[at].answers.iter().any(of))
+    })?;
+    let mut by_question: BTreeMap<usize, (bool, bool)> = BTreeMap::new();
+    for ((_, at), (tokens, letters)) in held {
+        let held = by_question.entry(at).or_default();
+        *held = (held.0 || tokens, held.1 || letters);
+    }
+    let inside = by_question.values().filter(|(tokens, letters)| *letters && !tokens).count();
     let mut count = Count::new(Check::AnswersOutside);
-    looked.into_iter().flatten().for_each(|outside| count.add(outside));
-    Ok(count.finish())
+    for (at, (_, letters)) in by_question {
+        let query = &set.queries[at];
+        let answer = query.answers.first().map(String::as_str).unwrap_or_default();
+        count.add((!letters).then(|| format!("`{}`: {answer}", query.id)));
+    }
+    match inside {
+        0 => Ok(count.finish()),
+        _ => Ok(count.with(format!("{inside} more only inside longer words"))),
+    }
+}
+
+/// A question's known answers; none where its source says that it has none.
+pub(super) fn known(query: &Query) -> &[String] {
+    if query.impossible { &[] } else { &query.answers }
+}
+
+/// A passage ready to be looked through for answers.
+pub(super) struct Held {
+    pub(super) tokens: Tokens,
+    letters: String,
+}
+
+/// Looks at pairs of a passage and a question, each passage read once; the pairs come back by passage.
+pub(super) fn in_passages<T: Send>(
+    sparse: &SparseIndex,
+    mut pairs: Vec<(Ordinal, usize)>,
+    look: impl Fn(usize, &Held) -> T + Sync,
+) -> Result<Vec<((Ordinal, usize), T)>> {
+    pairs.sort_unstable();
+    let of_passage: Vec<&[(Ordinal, usize)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
+    let looked = of_passage.par_iter().map(|pairs| -> Result<Vec<((Ordinal, usize), T)>> {
+        let Some((ordinal, _)) = pairs.first() else { return Ok(Vec::new()) };
+        let text = sparse.passage(*ordinal)?.text;
+        let held = Held { tokens: Tokens::of(&text), letters: letters(&text) };
+        Ok(pairs.iter().map(|pair| (*pair, look(pair.1, &held))).collect())
+    });
+    Ok(looked.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// Gold passages that training has as gold, by id or by their words.

@@ -1,9 +1,10 @@
 //! What nobody judged among the first ranks of each side.
 
 use super::model::{Check, EXAMPLES, Finding};
+use super::passages::{in_passages, known};
 use crate::collection::{Ordinal, Query, QuerySet};
 use crate::error::Result;
-use crate::eval::answers::{Answers, Matching, Tokens};
+use crate::eval::answers::{Answers, Matching};
 use crate::progress::Progress;
 use crate::search::{Mode, SearchRequest, Searcher};
 use rayon::prelude::*;
@@ -31,34 +32,30 @@ fn side(
     let texts: Vec<&str> = judged.iter().map(|query| query.text.as_str()).collect();
     let request = SearchRequest { k: RANKS, mode, ..SearchRequest::default() };
     let ranked = searcher.rank_all(&texts, &request, progress)?;
-    /// Places, the unjudged of them, and of those the ones that hold an answer.
-    type Seen = (usize, usize, usize, Option<String>);
-    let look = |(query, ranked): (&&Query, &crate::search::Ranked)| -> Result<Seen> {
-        let answers = Answers::of(if query.impossible { &[] } else { &query.answers });
-        let (mut unjudged, mut answering, mut example) = (0, 0, None);
+    let mut of = 0;
+    let mut unjudged: Vec<(Ordinal, usize)> = Vec::new();
+    for (at, (query, ranked)) in judged.iter().zip(&ranked).enumerate() {
+        of += ranked.ranking.len();
         for (ordinal, _) in ranked.ranking.iter() {
-            let id = sparse.judged_id(*ordinal)?;
-            if set.qrels.grade(&query.id, &id).is_none() {
-                unjudged += 1;
-                if !answers.is_empty() && holds(searcher, &answers, *ordinal)? {
-                    answering += 1;
-                    example.get_or_insert(format!("`{}`: `{id}` holds an answer", query.id));
-                }
+            if set.qrels.grade(&query.id, &sparse.judged_id(*ordinal)?).is_none() {
+                unjudged.push((*ordinal, at));
             }
         }
-        Ok((ranked.ranking.len(), unjudged, answering, example))
+    }
+    let count = unjudged.len();
+    let answers: Vec<Answers> = judged.par_iter().map(|query| Answers::of(known(query))).collect();
+    if answers.iter().all(Answers::is_empty) {
+        return Ok(Finding { check, count, of, detail: None, examples: Vec::new() });
+    }
+    unjudged.retain(|(_, at)| !answers[*at].is_empty());
+    let held = in_passages(sparse, unjudged, |at, passage| answers[at].held_by(&passage.tokens, Matching::Korean))?;
+    let mut answering: Vec<(usize, Ordinal)> =
+        held.into_iter().filter(|(_, held)| *held).map(|((ordinal, at), _)| (at, ordinal)).collect();
+    answering.sort_unstable();
+    let example = |(at, ordinal): &(usize, Ordinal)| {
+        Ok(format!("`{}`: `{}` holds an answer", judged[*at].id, sparse.judged_id(*ordinal)?))
     };
-    let looked: Vec<Seen> = judged.par_iter().zip(&ranked).map(look).collect::<Result<_>>()?;
-    let of: usize = looked.iter().map(|seen| seen.0).sum();
-    let count: usize = looked.iter().map(|seen| seen.1).sum();
-    let answering: usize = looked.iter().map(|seen| seen.2).sum();
-    let known = judged.iter().any(|query| !query.answers.is_empty());
-    let detail = known.then(|| format!("{answering} hold an answer"));
-    let examples = looked.into_iter().filter_map(|seen| seen.3).take(EXAMPLES).collect();
+    let detail = Some(format!("{} hold an answer", answering.len()));
+    let examples = answering.iter().take(EXAMPLES).map(example).collect::<Result<_>>()?;
     Ok(Finding { check, count, of, detail, examples })
-}
-
-fn holds(searcher: &Searcher, answers: &Answers, ordinal: Ordinal) -> Result<bool> {
-    let passage = searcher.index().sparse().passage(ordinal)?;
-    Ok(answers.held_by(&Tokens::of(&passage.text), Matching::Korean))
 }

@@ -1,14 +1,13 @@
 //! Dense misses: the neighbour graph, passages that were cut before they were read, and words the encoder does not know.
 //!
-//! **Truncation.** A passage of more tokens than the encoder reads is cut into windows of that many, a quarter shared with
-//! the window before, each with the title; its score is the best window's. So is the score of the passages it has to pass:
-//! those that are cut among the first [`RIVALS`] get their windows too, for a passage read in whole is not to be
-//! measured against beginnings.
+//! **Truncation.** A passage of more tokens than the encoder reads is read in windows of that many, a quarter shared with
+//! the window before, each with the title; its score is the best window's. All windows are of one size, so that none wins
+//! by being short. The passages it has to pass get their windows too, those that were cut among the first [`RIVALS`]: a
+//! passage read in whole is not to be measured against beginnings.
 
-use super::lab::{Case, Lab, at, grouped};
+use super::lab::{Case, Lab, at, grouped, unexplained};
 use super::model::{Cause, DEEP, Reason};
 use super::sparse::Found;
-use crate::collection::chunk::{Chunking, chunk};
 use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
 use crate::dense::{DenseIndex, GRAPH_PAYS_FROM, SearchHow};
@@ -33,7 +32,7 @@ pub(super) fn walks_graph(how: SearchHow, passages: usize) -> bool {
 
 /// The evidence that exact search finds what the graph does not.
 pub(super) fn graph_reason(exact: Option<usize>, k: usize) -> Reason {
-    let evidence = format!("{} by exact search; the walk along the graph did not come by", at(exact, k));
+    let evidence = format!("{} by exact search, which the walk along the graph did not come by", at(exact, k));
     Reason { cause: Cause::Graph, evidence }
 }
 
@@ -66,7 +65,7 @@ pub(super) fn examine(
         }
         reasons.extend(read[i].clone().map(|evidence| Reason { cause: Cause::Truncation, evidence }));
         if reasons.is_empty() {
-            reasons.push(Reason { cause: Cause::Unexplained, evidence: at(deep[i], DEEP) });
+            reasons.push(unexplained(deep[i], DEEP));
         }
         Found { rank: deep[i], reasons }
     };
@@ -217,22 +216,26 @@ impl Reader {
     }
 }
 
-/// A passage's number of tokens and, where these are more than `room`, its windows.
+/// A passage's number of tokens and, where these are more than `room`, its windows: all of one size, each with the title,
+/// the last one ending with the text.
 fn windows(passage: &Passage, room: usize, encoder: &dyn Encoder) -> (usize, Vec<String>) {
-    let tokens = encoder.token_spans(&passage.full_text()).len();
+    let whole = passage.full_text();
+    let tokens = encoder.token_spans(&whole).len();
     if tokens <= room {
         return (tokens, Vec::new());
     }
-    let mut passage = passage.clone();
     let title = encoder.token_spans(&passage.title).len();
     // A title that leaves no room for text is read once and not repeated.
-    let size = if title * 2 > room {
-        passage.text = passage.full_text();
-        passage.title.clear();
-        room
-    } else {
-        room - title
+    let (title, text, size) = match title * 2 > room {
+        true => ("", whole.as_str(), room),
+        false => (passage.title.as_str(), passage.text.as_str(), room - title),
     };
-    let pieces = chunk(passage, &Chunking::Tokens { size, stride: size / 4 }, &|text| encoder.token_spans(text));
-    (tokens, pieces.iter().map(Passage::full_text).collect())
+    let spans = encoder.token_spans(text);
+    let Some(last) = spans.len().checked_sub(size) else { return (tokens, vec![whole]) };
+    let starts = (0..last).step_by((size - size / 4).max(1)).chain([last]);
+    let window = |start: usize| {
+        let text = &text[spans[start].0..spans[start + size - 1].1];
+        if title.is_empty() { text.to_string() } else { format!("{title} {text}") }
+    };
+    (tokens, starts.map(window).collect())
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::eval::answers::{Matching, Tokens};
 use crate::text::shingles::THRESHOLD;
 use crate::text::twins::{Likeness, Print, Twins};
+use crate::text::words::letters;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 
@@ -68,36 +69,44 @@ fn answering(lab: &Lab<'_>, case: &Case<'_>) -> Result<Vec<Ordinal>> {
 /// Passages looked through between two looks at whether to stop.
 const BLOCK: usize = 4096;
 
-/// Whether no passage of the index holds an answer of a case; false where none is known.
+/// Whether no passage of the index holds an answer of a case, not even its letters in another spacing or inside a longer
+/// word; false where none is known.
 ///
 /// The gold passages are looked at first, and of the few answers they do not hold, each is dropped once it is found.
 pub(super) fn absent(lab: &Lab<'_>, cases: &[&Case<'_>]) -> Result<Vec<bool>> {
-    let holds = |case: &Case<'_>, tokens: &Tokens| {
-        case.answers.as_ref().is_none_or(|answers| answers.held_by(tokens, Matching::Korean))
+    let sought = |case: &&Case<'_>| -> Vec<String> {
+        let answers = case.answers.as_ref().map_or(&[][..], |_| &case.query.answers);
+        answers.iter().map(|answer| letters(answer)).filter(|answer| !answer.is_empty()).collect()
     };
-    let tokens = |ordinal: Ordinal| Ok(Tokens::of(&lab.sparse().passage(ordinal)?.text));
-    let in_gold = |case: &&Case<'_>| -> Result<bool> {
-        let mut held = case.answers.is_none();
-        for place in case.places.iter().filter(|_| case.answers.is_some()) {
-            held = held || holds(case, &tokens(*place)?);
+    let sought: Vec<Vec<String>> = cases.iter().map(sought).collect();
+    let text = |ordinal: Ordinal| Ok(letters(&lab.sparse().passage(ordinal)?.text));
+    let holds = |case: usize, text: &str| sought[case].iter().any(|answer| text.contains(answer.as_str()));
+    let open = |case: usize| -> Result<bool> {
+        if sought[case].is_empty() {
+            return Ok(false);
         }
-        Ok(!held)
+        for place in &cases[case].places {
+            if holds(case, &text(*place)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     };
-    let mut absent: Vec<bool> = cases.par_iter().map(in_gold).collect::<Result<_>>()?;
+    let mut absent: Vec<bool> = (0..cases.len()).into_par_iter().map(open).collect::<Result<_>>()?;
     let passages = lab.sparse().len() as u32;
     for from in (0..passages).step_by(BLOCK) {
         lab.progress.checkpoint()?;
-        let open: Vec<usize> = (0..cases.len()).filter(|i| absent[*i]).collect();
+        let open: Vec<usize> = (0..cases.len()).filter(|case| absent[*case]).collect();
         if open.is_empty() {
             break;
         }
         let look = |ordinal: u32| -> Result<Vec<usize>> {
-            let tokens = tokens(Ordinal(ordinal))?;
-            Ok(open.iter().copied().filter(|i| holds(cases[*i], &tokens)).collect())
+            let text = text(Ordinal(ordinal))?;
+            Ok(open.iter().copied().filter(|case| holds(*case, &text)).collect())
         };
         let found: Vec<Vec<usize>> =
             (from..passages.min(from + BLOCK as u32)).into_par_iter().map(look).collect::<Result<_>>()?;
-        found.into_iter().flatten().for_each(|i| absent[i] = false);
+        found.into_iter().flatten().for_each(|case| absent[case] = false);
     }
     Ok(absent)
 }

@@ -34,7 +34,8 @@ pub(super) fn examine(lab: &Lab<'_>, request: &SearchRequest, cases: &[&Case<'_>
     };
     let one = |i: usize| {
         let mut reasons = Vec::new();
-        let sides = format!("the sparse side has it {}, the dense side {}", at(sparse[i], DEEP), at(dense[i], DEEP));
+        let sides =
+            format!("gold {} of the sparse side and {} of the dense one", at(sparse[i], DEEP), at(dense[i], DEEP));
         if lab.hits(exact[i]) {
             reasons.push(graph_reason(exact[i], lab.k));
         }

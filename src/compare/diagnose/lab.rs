@@ -1,5 +1,6 @@
 //! Where misses are examined: what is asked anew, and how the rank of a gold passage is read off an answer.
 
+use super::model::{Cause, Reason};
 use crate::collection::run::{Ranking, trec_order};
 use crate::collection::{Ordinal, Passage, PassageId, Query};
 use crate::error::Result;
@@ -80,7 +81,7 @@ impl Lab<'_> {
         rank.is_some_and(|rank| rank <= self.k)
     }
 
-    /// Passages a text's terms, their mean over the index: what BM25's length is measured by.
+    /// A passage's terms: what BM25's length is measured in.
     pub(super) fn length(&self, passage: &Passage) -> usize {
         self.sparse().analyzer().terms(&passage.full_text()).len()
     }
@@ -89,6 +90,11 @@ impl Lab<'_> {
 /// `at 31`, or where it was looked for in vain.
 pub(super) fn at(rank: Option<usize>, depth: usize) -> String {
     rank.map_or_else(|| format!("not among the first {}", grouped(depth)), |rank| format!("at {}", grouped(rank)))
+}
+
+/// Where the gold passage is, and nothing more to say.
+pub(super) fn unexplained(rank: Option<usize>, depth: usize) -> Reason {
+    Reason { cause: Cause::Unexplained, evidence: format!("gold {}", at(rank, depth)) }
 }
 
 /// `1,234`.

@@ -51,6 +51,7 @@ use crate::search::{Mode, SearchRequest, Searcher};
 use crate::sparse::Weighting;
 use forms::Forms;
 use lab::{BLOCK, Case, Lab};
+use rayon::prelude::*;
 use sparse::Found;
 
 /// The largest `k`: runs are compared at least so deep.
@@ -140,7 +141,7 @@ pub fn diagnose(
         counted(system, missed.len(), verdicts)
     });
     let systems = systems.collect();
-    let misses = cases.iter().zip(verdicts).map(|(case, verdicts)| miss(&lab, case, verdicts, comparison));
+    let misses = cases.par_iter().zip(verdicts).map(|(case, verdicts)| miss(&lab, case, verdicts, comparison));
     Ok(Diagnosis { k, queries, systems, misses: misses.collect::<Result<_>>()?, left_out })
 }
 
@@ -219,7 +220,7 @@ fn verdict(found: Option<Found>, facts: impl Iterator<Item = (Cause, String)>, r
     }
     let rank = rank.or(ranked);
     if reasons.is_empty() {
-        let evidence = rank.map_or("not in the run".to_string(), |rank| format!("at {}", lab::grouped(rank)));
+        let evidence = rank.map_or("gold not in the run".to_string(), |rank| format!("gold at {}", lab::grouped(rank)));
         reasons.push(Reason { cause: Cause::Unexplained, evidence });
     }
     reasons.sort_by_key(|reason| reason.cause);

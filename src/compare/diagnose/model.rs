@@ -187,22 +187,42 @@ pub struct Diagnosis {
 }
 
 impl Miss {
-    /// How far apart the systems are on this query: the greatest difference of reciprocal ranks, 0 to 1, of which at
-    /// least one has to be missed.
-    pub fn gap(&self) -> f64 {
+    /// How far a system is behind the best one on this query: the difference of reciprocal ranks, 0 to 1; 0 where it did
+    /// not miss.
+    pub fn gap(&self, system: usize) -> f64 {
         let reciprocal = |verdict: &Verdict| verdict.rank.map_or(0.0, |rank| 1.0 / rank as f64);
         let best = self.verdicts.iter().map(reciprocal).fold(0.0, f64::max);
-        let worst = self.verdicts.iter().filter(|v| v.missed).map(reciprocal).fold(1.0, f64::min);
-        (best - worst).max(0.0)
+        match self.verdicts.get(system) {
+            Some(verdict) if verdict.missed => (best - reciprocal(verdict)).max(0.0),
+            _ => 0.0,
+        }
     }
 }
 
 impl Diagnosis {
-    /// The misses whose systems are furthest apart, furthest first; equal ones in the data set's order.
-    pub fn worst(&self, most: usize) -> Vec<&Miss> {
-        let mut misses: Vec<&Miss> = self.misses.iter().collect();
-        misses.sort_by(|a, b| b.gap().total_cmp(&a.gap()));
-        misses.truncate(most);
-        misses
+    /// The misses by which systems are furthest behind the best one, systems taking turns: at most `most`, each with the
+    /// system's number. Equal ones come in the data set's order.
+    pub fn worst(&self, most: usize) -> Vec<(usize, &Miss)> {
+        let ordered = |system: usize| {
+            let mut misses: Vec<(usize, f64)> =
+                self.misses.iter().enumerate().map(|(at, miss)| (at, miss.gap(system))).collect();
+            misses.retain(|(_, gap)| *gap > 0.0);
+            misses.sort_by(|a, b| b.1.total_cmp(&a.1));
+            misses.into_iter().map(|(at, _)| at)
+        };
+        let mut turns: Vec<_> = (0..self.systems.len()).map(ordered).collect();
+        let mut worst: Vec<(usize, usize)> = Vec::new();
+        let mut any = true;
+        while any && worst.len() < most {
+            any = false;
+            for (system, turn) in turns.iter_mut().enumerate() {
+                let taken = |at: &usize| worst.iter().any(|(_, other)| other == at);
+                if let Some(at) = turn.find(|at| !taken(at)).filter(|_| worst.len() < most) {
+                    worst.push((system, at));
+                    any = true;
+                }
+            }
+        }
+        worst.into_iter().map(|(system, at)| (system, &self.misses[at])).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Sparse misses: length, the question's rarest words, its other forms, and words that are not shared at all.
 
 use super::forms::Forms;
-use super::lab::{Case, Lab, at, grouped, quoted};
+use super::lab::{Case, Lab, at, grouped, quoted, unexplained};
 use super::model::{Cause, DEEP, Reason};
 use crate::collection::{Ordinal, PassageId};
 use crate::error::Result;
@@ -69,7 +69,7 @@ pub(super) fn examine(
             reasons.extend(found.map(|evidence| Reason { cause: Cause::Morphology, evidence }));
         }
         if reasons.is_empty() {
-            reasons.push(Reason { cause: Cause::Unexplained, evidence: at(deep[i], DEEP) });
+            reasons.push(unexplained(deep[i], DEEP));
         }
         Ok(Found { rank: deep[i], reasons })
     };
