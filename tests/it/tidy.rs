@@ -87,7 +87,8 @@ fn a_foreign_crate_has_one_wall() {
 
 #[test]
 fn unsafe_code_stays_in_the_kernel_and_behind_the_map() {
-    let word = regex::Regex::new(r"\bunsafe\b").unwrap();
+    // `unsafe-inline` is a word of web pages.
+    let word = regex::Regex::new(r"\bunsafe\b(?:[^-]|$)").unwrap();
     for (name, code) in code() {
         let allowed = name.starts_with("kernel/") || name == "storage.rs";
         assert!(allowed || !word.is_match(&code), "{name} is unsafe outside `kernel` and `storage`");

@@ -7,7 +7,7 @@ use crate::compare::diagnose::{self, Diagnosis, Shown, SystemMisses, Verdict};
 pub const WORST: usize = 10;
 
 impl Report {
-    /// Adds the causes, counted, and the misses on which the systems are furthest apart.
+    /// Adds the causes, counted, and the misses by which systems are furthest behind the best one.
     pub fn explain(&mut self, diagnosis: &Diagnosis) {
         self.causes = Some(Causes {
             k: diagnosis.k,
@@ -15,7 +15,8 @@ impl Report {
             systems: diagnosis.systems.iter().map(counted).collect(),
             left_out: diagnosis.left_out.clone(),
         });
-        self.misses = diagnosis.worst(WORST).into_iter().map(|found| miss(found, &diagnosis.systems)).collect();
+        self.misses =
+            diagnosis.worst(WORST).into_iter().map(|(at, found)| miss(found, at, &diagnosis.systems)).collect();
     }
 }
 
@@ -30,11 +31,12 @@ fn counted(system: &SystemMisses) -> CausesOfSystem {
     CausesOfSystem { system: system.name.clone(), missed: system.missed, causes: holds.map(count).collect() }
 }
 
-fn miss(found: &diagnose::Miss, systems: &[SystemMisses]) -> Miss {
+fn miss(found: &diagnose::Miss, behind: usize, systems: &[SystemMisses]) -> Miss {
     let lists = systems.iter().zip(&found.verdicts).map(|(system, verdict)| list(&system.name, verdict));
     Miss {
         query: found.query.to_string(),
         text: found.text.clone(),
+        behind: systems.get(behind).map(|system| system.name.clone()).unwrap_or_default(),
         gold: found.gold.iter().map(ToString::to_string).collect(),
         gold_text: found.gold_text.clone(),
         answers: found.answers.clone(),
@@ -118,6 +120,7 @@ mod tests {
         assert!(causes.systems[1].causes.is_empty());
         // The one that was not found at all is the worst; ten are shown.
         assert_eq!((report.misses.len(), report.misses[0].query.as_str()), (WORST, "q11"));
+        assert_eq!(report.misses[0].behind, "bm25");
         let list = &report.misses[1].lists[0];
         assert_eq!((list.system.as_str(), list.rank, list.missed), ("bm25", Some(20), true));
         assert_eq!(list.reasons[0].evidence, "with b = 0 it is at rank 3");

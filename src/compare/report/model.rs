@@ -362,6 +362,8 @@ pub struct Miss {
     pub query: String,
     /// The question.
     pub text: String,
+    /// The system that is furthest behind the best one here.
+    pub behind: String,
     /// Ids of relevant passages.
     pub gold: Vec<String>,
     /// The beginning of the first of them that the index holds.

@@ -153,6 +153,7 @@ pub(crate) fn full() -> Report {
     report.misses = vec![Miss {
         query: "q01".into(),
         text: long.clone(),
+        behind: NASTY.into(),
         gold: vec!["d1".into(), NASTY.into()],
         gold_text: Some(NASTY.into()),
         answers: vec!["훈민정음 해례본".into(), NASTY.into()],

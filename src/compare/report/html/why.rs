@@ -103,7 +103,7 @@ pub(super) fn misses(report: &Report) -> Markup {
     if report.misses.is_empty() {
         return html! {};
     }
-    let says = html! { "Questions on which the systems are furthest apart: the gold passage, and what each system put first." };
+    let says = html! { "Questions by which a system is furthest behind the best one: the gold passage, and what each system put first." };
     let body = html! { div { @for found in &report.misses { (miss(report, found)) } } (foundation(report, "")) };
     section("misses", "The worst misses", &says, &body)
 }
