@@ -91,8 +91,15 @@ fn cell(difference: &Difference) -> String {
     )
 }
 
+/// Gold passages and answers apart: another question, and a page is only so wide.
 fn means(report: &Report) -> String {
-    let columns = report.columns();
+    let (answers, gold): (Vec<&str>, Vec<&str>) =
+        report.columns().into_iter().partition(|measure| measure.starts_with("answer"));
+    let parts = [("Gold passage", gold), ("Answer", answers)];
+    parts.iter().filter(|(_, columns)| !columns.is_empty()).map(|(what, columns)| part(report, what, columns)).collect()
+}
+
+fn part(report: &Report, what: &str, columns: &[&str]) -> String {
     let best = |measure: &str| {
         let means = report.systems.iter().filter_map(|system| system.mean(measure).map(|mean| mean.mean));
         means.fold(f64::NEG_INFINITY, f64::max)
@@ -115,7 +122,8 @@ fn means(report: &Report) -> String {
         Some(name) => format!(" $^{{*}}$ differs from {}, proven.", escaped(name)),
         None => String::new(),
     };
-    let over = format!("Means over {}; {}.{marks}", escaped(&report.averaging), counted(report.judged, "question"));
+    let over =
+        format!("{what}: means over {}; {}.{marks}", escaped(&report.averaging), counted(report.judged, "question"));
     table(&over, &head("system", columns.iter().map(|measure| escaped(measure))), &rows)
 }
 

@@ -61,6 +61,11 @@ impl Browser {
         Some(browser)
     }
 
+    /// Where its driver listens: something on the network that a page could ask.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Opens a file in a window of a size.
     pub fn open(&self, file: &Path, (width, height): (u32, u32), light: Light) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});

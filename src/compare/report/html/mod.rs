@@ -151,7 +151,7 @@ mod tests {
             assert!(!found.as_deref().is_some_and(attribute), "{found:?}");
         }
         assert!(page.contains("default-src 'none'") && page.contains("&lt;script&gt;alert(1)"));
-        assert!(page.contains("<h3 lang=\"ko\">"));
+        assert!(page.contains("<summary lang=\"ko\">"));
     }
 
     #[test]

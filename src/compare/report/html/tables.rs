@@ -45,7 +45,7 @@ pub(super) fn summary(report: &Report) -> Markup {
     html! {
         div {
             div.scroll {
-                table {
+                table.middle {
                     caption { (measure) @if ranged { " with its 95 % interval" } }
                     tbody {
                         @for (i, name, mean) in &means {
@@ -237,8 +237,15 @@ pub(super) fn slices(report: &Report) -> Markup {
                 (foundation(report, &placed(slicing.left_out)))
             }
         }
-        @for slicing in alike {
-            p.note { "All alike by " (slicing.by) @for group in &slicing.groups { ": " (group.name) } "." }
+        @if !alike.is_empty() {
+            p.note {
+                "All questions alike: "
+                @for (i, slicing) in alike.iter().enumerate() {
+                    (if i > 0 { "; " } else { "" }) (slicing.by)
+                    @for group in &slicing.groups { ", " (group.name) }
+                }
+                "."
+            }
         }
     };
     section("slices", "Where each is strong", &says, &body)

@@ -5,6 +5,7 @@ use crate::compare::report::chart::{class, key};
 use crate::compare::report::model::{Miss, MissHit, MissList, Report};
 use crate::compare::report::words::{count, counted, language};
 use maud::{Markup, html};
+use unicode_width::UnicodeWidthChar;
 
 /// A row: its name, what explains it, its number, and another number that says more.
 struct Row<'a> {
@@ -68,7 +69,7 @@ pub(super) fn causes(report: &Report) -> Markup {
     let Some(causes) = &report.causes else { return html! {} };
     let says = html! {
         "Missed: no gold passage among the first " (causes.k) ". A cause counts only where undoing it turned the miss into a "
-        "hit, or where it is a plain fact. Bars show the main cause; the small number adds those for which it holds beside another."
+        "hit, or where it is a plain fact. Each miss counts once, under its main cause; “in all” are those for which a cause holds."
     };
     let body = html! {
         div.figures {
@@ -78,7 +79,7 @@ pub(super) fn causes(report: &Report) -> Markup {
                         name: &cause.cause,
                         note: if cause.meaning == cause.cause { "" } else { &cause.meaning },
                         n: cause.main,
-                        more: if cause.all > cause.main { format!("of {}", count(cause.all)) } else { String::new() },
+                        more: if cause.all > cause.main { format!("{} in all", count(cause.all)) } else { String::new() },
                     })
                     .collect();
                 figure {
@@ -104,14 +105,25 @@ pub(super) fn misses(report: &Report) -> Markup {
         return html! {};
     }
     let says = html! { "Questions by which a system is furthest behind the best one: the gold passage, and what each system put first." };
-    let body = html! { div { @for found in &report.misses { (miss(report, found)) } } (foundation(report, "")) };
+    let body = html! { div { @for (i, found) in report.misses.iter().enumerate() { (miss(report, found, i < OPEN)) } } (foundation(report, "")) };
     section("misses", "The worst misses", &says, &body)
 }
 
-fn miss(report: &Report, miss: &Miss) -> Markup {
+/// The first are open; the others open at a click, and all of them on paper.
+const OPEN: usize = 3;
+
+/// Columns of a passage that are shown; the JSON has more.
+const EXCERPT: usize = 120;
+
+fn miss(report: &Report, miss: &Miss, open: bool) -> Markup {
+    // Side by side: the system that is furthest behind, and one that found most.
+    let behind = miss.lists.iter().position(|list| list.system == miss.behind).unwrap_or(0);
+    let others = miss.lists.iter().enumerate().filter(|(at, _)| *at != behind);
+    let best = others.min_by_key(|(_, list)| list.rank.unwrap_or(usize::MAX)).map(|(at, _)| at);
+    let shown: Vec<usize> = best.into_iter().chain([behind]).filter(|at| *at < miss.lists.len()).collect();
     html! {
-        article.miss {
-            h3 lang=[language(&miss.text)] { (miss.text) }
+        details.miss open[open] {
+            summary lang=[language(&miss.text)] { (miss.text) }
             p.soft.small {
                 "question " code { (miss.query) }
                 @if !miss.answers.is_empty() {
@@ -125,33 +137,83 @@ fn miss(report: &Report, miss: &Miss) -> Markup {
             p.small {
                 span.tag.gain { "gold" } " "
                 @match &miss.gold_text {
-                    Some(text) => { span lang=[language(text)] { (text) } }
+                    Some(text) => { span lang=[language(text)] { (excerpt(text, 2 * EXCERPT)) } }
                     None => { code { (miss.gold.join(", ")) } }
                 }
             }
-            div.lists { @for list in &miss.lists { (listed(report, list)) } }
+            div.lists {
+                @for list in shown.iter().map(|at| &miss.lists[*at]) {
+                    div {
+                        h4 { (name(report, &list.system)) }
+                        p.soft.small { (outcome(list)) }
+                        ol { @for hit in &list.hits { li { (passage(hit)) } } }
+                    }
+                }
+            }
+            @for (_, list) in miss.lists.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
+                p.soft.small.other { b { (name(report, &list.system)) } " " (outcome(list)) }
+            }
         }
     }
 }
 
-fn listed(report: &Report, list: &MissList) -> Markup {
+fn outcome(list: &MissList) -> Markup {
     html! {
-        div {
-            h4 { (name(report, &list.system)) }
-            p.soft.small {
-                @match list.rank { Some(rank) => { "gold at rank " (count(rank)) } None => { "gold not found" } }
-                @for reason in &list.reasons { br; b { (reason.cause) } ": " (reason.evidence) }
-            }
-            ol { @for hit in &list.hits { li { (passage(hit)) } } }
-        }
+        @match list.rank { Some(rank) => { "gold at rank " (count(rank)) } None => { "gold not found" } }
+        @for reason in &list.reasons { br; b { (reason.cause) } ": " (quoted(&reason.evidence)) }
     }
+}
+
+/// A sentence whose backticks are code.
+fn quoted(text: &str) -> Markup {
+    // With an odd number of backticks the last one quotes nothing.
+    let parts: Vec<&str> = text.split('`').collect();
+    let paired = parts.len() % 2 == 1;
+    html! {
+        @if paired {
+            @for (i, part) in parts.iter().enumerate() { @if i % 2 == 1 { code { (part) } } @else { (part) } }
+        } @else { (text) }
+    }
+}
+
+/// The beginning of a text, cut between words where there are any.
+fn excerpt(text: &str, columns: usize) -> String {
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += c.width().unwrap_or(0);
+        width <= columns
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
+    if cut.len() == text.len() {
+        return cut;
+    }
+    let word = cut.rfind(' ').filter(|at| *at > cut.len() / 2).unwrap_or(cut.len());
+    cut.truncate(word);
+    cut + " …"
 }
 
 fn passage(hit: &MissHit) -> Markup {
     html! {
         @if hit.relevant { span.tag.gain { "gold" } " " }
         @if hit.holds_answer == Some(true) { span.tag { "holds an answer" } " " }
-        span lang=[language(&hit.text)] { @if !hit.title.is_empty() { b { (hit.title) } " " } (hit.text) }
+        span lang=[language(&hit.text)] { @if !hit.title.is_empty() { b { (hit.title) } " " } (excerpt(&hit.text, EXCERPT)) }
         " " span.soft { (format!("{:.3}", hit.score)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_words_and_by_their_width() {
+        assert_eq!([excerpt("one two three", 13), excerpt("one two three", 9)], ["one two three", "one two …"]);
+        assert_eq!(excerpt("훈민정음해례본", 8), "훈민정음 …");
+    }
+
+    #[test]
+    fn backticks_are_code_when_they_are_paired() {
+        assert_eq!(quoted("none of `a`, `<b>`").into_string(), "none of <code>a</code>, <code>&lt;b&gt;</code>");
+        assert_eq!(quoted("a ` alone").into_string(), "a ` alone");
     }
 }
