@@ -376,6 +376,28 @@ pub(crate) fn fit_table(rows: &[Vec<String>], width: usize) -> String {
     tables.join("\n")
 }
 
+/// A text with its lines broken at spaces to stay within `width` columns; a longer word stays whole.
+pub(crate) fn wrap(text: &str, width: usize) -> String {
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let mut used = 0;
+        for word in line.split(' ') {
+            let wide = visible(word);
+            if used > 0 && used + 1 + wide > width {
+                wrapped.push('\n');
+                used = 0;
+            } else if used > 0 {
+                wrapped.push(' ');
+                used += 1;
+            }
+            wrapped += word;
+            used += wide;
+        }
+        wrapped.push('\n');
+    }
+    wrapped
+}
+
 /// Columns a text takes, colour codes left out.
 fn visible(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
@@ -407,6 +429,7 @@ mod tests {
         let rows = [row(["a", "한글", "22", "3"]), row(["long", "1", "2", "333"])];
         assert_eq!(fit_table(&rows, 20), table(&rows));
         assert_eq!(fit_table(&rows, 14), "a     한글  22\nlong     1   2\n\na       3\nlong  333\n");
+        assert_eq!(wrap("한글 and a long-word\nb\n", 8), "한글 and\na\nlong-word\nb\n");
         assert_eq!(fit_table(&rows, 3).lines().filter(|line| line.starts_with("long")).count(), 3);
         assert_eq!(table(&[vec!["이름".into(), "1".into()], vec!["ab".into(), "22".into()]]), "이름   1\nab    22\n");
     }

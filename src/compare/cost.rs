@@ -81,8 +81,8 @@ pub(super) fn measure(
     requests: &[Option<SearchRequest>],
     progress: &dyn Progress,
 ) -> Result<Vec<Option<Cost>>> {
-    let step = queries.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<&str> = queries.iter().step_by(step).map(|query| query.text.as_str()).collect();
+    let size = queries.len().min(SAMPLE);
+    let sample: Vec<&str> = (0..size).map(|i| queries[i * queries.len() / size].text.as_str()).collect();
     progress.begin(Stage::Timing, Some(requests.iter().flatten().count() as u64));
     let mut costs = Vec::with_capacity(requests.len());
     for request in requests {

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | yes | yes | [`AnswerGap::both`]; [`AnswerGap::split`] where only joined chunks hold it whole |
 //! | no | yes | a near or exact duplicate of gold holds it ([`AnswerGap::twin`]), or another passage ([`AnswerGap::elsewhere`]) |
-//! | yes | no | the gold passage holds it with other spacing or punctuation ([`AnswerGap::respelt`]), or not at all ([`AnswerGap::unwritten`]) |
+//! | yes | no | the gold passage holds it by its characters alone ([`AnswerGap::by_characters`]), or not at all ([`AnswerGap::unwritten`]) |
 //! | no | no | [`AnswerGap::neither`] |
 //!
 //! Answers are matched by whole tokens, Korean particles forgiven ([`Matching::Korean`], DPR's rule for other languages). A
@@ -43,8 +43,8 @@ pub struct AnswerGap {
     pub twin: usize,
     /// No gold passage, but an answer, in a passage of other words.
     pub elsewhere: usize,
-    /// A gold passage, and its answer is written with other spacing or punctuation.
-    pub respelt: usize,
+    /// A gold passage, and its answer stands there with other spacing or punctuation, or inside longer words.
+    pub by_characters: usize,
     /// A gold passage, and no answer string stands in it.
     pub unwritten: usize,
     /// Neither.
@@ -58,7 +58,7 @@ enum Case {
     Split,
     Twin,
     Elsewhere,
-    Respelt,
+    ByCharacters,
     Unwritten,
     Neither,
 }
@@ -85,7 +85,9 @@ pub(super) fn gap(
         match (found.is_empty(), holding.is_empty()) {
             (false, false) => Ok(if in_one_chunk(searcher, &holding, answers)? { Case::Both } else { Case::Split }),
             (true, false) => Ok(if twin(searcher, &gold, &holding)? { Case::Twin } else { Case::Elsewhere }),
-            (false, true) => Ok(if respelt(searcher, &found, answers)? { Case::Respelt } else { Case::Unwritten }),
+            (false, true) => {
+                Ok(if by_characters(searcher, &found, answers)? { Case::ByCharacters } else { Case::Unwritten })
+            }
             (true, true) => Ok(Case::Neither),
         }
     };
@@ -98,7 +100,7 @@ pub(super) fn gap(
         split: count(Case::Split),
         twin: count(Case::Twin),
         elsewhere: count(Case::Elsewhere),
-        respelt: count(Case::Respelt),
+        by_characters: count(Case::ByCharacters),
         unwritten: count(Case::Unwritten),
         neither: count(Case::Neither),
     }))
@@ -133,7 +135,7 @@ fn twin(searcher: &Searcher, gold: &[&PassageId], holding: &[&PassageId]) -> Res
 }
 
 /// Whether a gold passage holds an answer by its characters alone.
-fn respelt(searcher: &Searcher, found: &[&PassageId], answers: &Answers) -> Result<bool> {
+fn by_characters(searcher: &Searcher, found: &[&PassageId], answers: &Answers) -> Result<bool> {
     for id in found {
         if answers.held_by(&Tokens::with_characters(&whole_text(searcher, id)?), Matching::Characters) {
             return Ok(true);

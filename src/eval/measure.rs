@@ -110,8 +110,11 @@ impl FromStr for Measure {
         };
         let needed = || cutoff.ok_or_else(|| refuse("it needs a cut-off, `@k`"));
         let name = name.to_ascii_lowercase();
-        if let Some((asked, matching)) = answer_measure(&name) {
-            return Ok(asked(matching, needed()?));
+        if let Some(matching) = name.strip_prefix("answer-recall").and_then(matching) {
+            return Ok(Measure::AnswerRecall(matching, needed()?));
+        }
+        if let Some(matching) = name.strip_prefix("answer-p").and_then(matching) {
+            return Ok(Measure::AnswerPrecision(matching, needed()?));
         }
         Ok(match name.as_str() {
             "ndcg" => Measure::Ndcg(cutoff),
@@ -128,21 +131,14 @@ impl FromStr for Measure {
     }
 }
 
-/// The measure that asks for answers, and its matching, of a lower-case name without cut-off.
-fn answer_measure(name: &str) -> Option<(fn(Matching, usize) -> Measure, Matching)> {
-    let (measure, rest): (fn(Matching, usize) -> Measure, &str) =
-        match (name.strip_prefix("answer-recall"), name.strip_prefix("answer-p")) {
-            (Some(rest), _) => (Measure::AnswerRecall, rest),
-            (_, Some(rest)) => (Measure::AnswerPrecision, rest),
-            _ => return None,
-        };
-    let matching = match rest {
-        "" => Matching::Strict,
-        "(korean)" => Matching::Korean,
-        "(characters)" => Matching::Characters,
-        _ => return None,
-    };
-    Some((measure, matching))
+/// The matching that what follows an answer measure's name stands for.
+fn matching(suffix: &str) -> Option<Matching> {
+    match suffix {
+        "" => Some(Matching::Strict),
+        "(korean)" => Some(Matching::Korean),
+        "(characters)" => Some(Matching::Characters),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

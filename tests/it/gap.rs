@@ -10,7 +10,7 @@ const CORPUS: [(&str, &str); 7] = [
     ("gold", "The lighthouse of Alexandria stood on the island of Pharos and was built by Sostratus of Cnidus."),
     ("twin", "The lighthouse of Alexandria stood on the island of Pharos and was built by Sostratus of Cnidus!"),
     ("other", "Sostratus of Cnidus is named as an architect by several writers."),
-    ("respelt", "이순신장군은 노량에서 싸웠다."),
+    ("spaced", "이순신장군은 노량에서 싸웠다."),
     ("unwritten", "A passage that was judged relevant although it does not say it."),
     ("cut", "The ship was called St. Mary. Celeste was her later name, some say."),
     ("nothing", "Bread and butter."),
@@ -39,7 +39,7 @@ fn every_question_is_counted_once_under_what_explains_it() {
     add(question("both too, elsewhere", "several writers"), "gold", &["gold", "other"]);
     add(question("twin", "Sostratus of Cnidus"), "gold", &["other", "twin"]);
     add(question("elsewhere", "Sostratus of Cnidus"), "gold", &["nothing", "other"]);
-    add(question("respelt", "이순신 장군"), "respelt", &["respelt"]);
+    add(question("spaced", "이순신 장군"), "spaced", &["spaced"]);
     add(question("unwritten", "Archimedes"), "unwritten", &["nothing", "unwritten"]);
     add(question("split", "Mary. Celeste"), "cut", &["cut"]);
     add(question("too deep", "Sostratus"), "gold", &["nothing", "unwritten", "cut", "gold"]);
@@ -55,8 +55,8 @@ fn every_question_is_counted_once_under_what_explains_it() {
     let gap = found.systems[0].gap.unwrap();
     assert_eq!((gap.k, gap.n), (3, 9));
     assert_eq!((gap.both, gap.split, gap.twin, gap.elsewhere), (2, 1, 1, 1), "{gap:?}");
-    assert_eq!((gap.respelt, gap.unwritten, gap.neither), (1, 1, 2), "{gap:?}");
-    // Characters find what is respelt, and the measures count what the gap counts.
+    assert_eq!((gap.by_characters, gap.unwritten, gap.neither), (1, 1, 2), "{gap:?}");
+    // Characters find what is spaced otherwise, and the measures count what the gap counts.
     let evaluation = &found.systems[0].evaluation;
     assert_eq!((evaluation.mean(0) * 9.0).round(), 5.0);
     assert_eq!((evaluation.mean(1) * 9.0).round(), 6.0);

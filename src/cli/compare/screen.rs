@@ -1,8 +1,8 @@
 //! A comparison on the terminal: tables that fit it, and what a reader has to know to trust them.
 
-use super::super::ui::{bold, bytes, duration, fit_table, thousands};
+use super::super::ui::{bold, bytes, duration, fit_table, thousands, wrap};
 use parallax::compare::report::Provenance;
-use parallax::compare::{AnswerGap, Comparison, Detectable, Slicing, Standing, SystemResult};
+use parallax::compare::{AnswerGap, Comparison, Detectable, Standing, SystemResult};
 use parallax::eval::significance::{ENOUGH, Paired};
 use std::time::Duration;
 
@@ -34,11 +34,12 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance, width: us
         blocks.push(fit_table(&rows, width));
     }
     if let (Some(baseline), Some(last)) = (&comparison.baseline, blocks.last_mut()) {
-        *last += &format!(
+        let family = counted(comparison.systems.len() - 1, "system");
+        let marks = format!(
             "+ better, - worse than {baseline}: p < .05, randomisation test over at least {ENOUGH} questions, \
-             Holm-corrected for {}\n",
-            counted(comparison.systems.len() - 1, "system")
+             Holm-corrected for {family}\n"
         );
+        *last += &wrap(&marks, width);
     }
     blocks.push(gaps(comparison, width));
     blocks.push(certainty(comparison, width));
@@ -46,7 +47,7 @@ pub(crate) fn screen(comparison: &Comparison, provenance: &Provenance, width: us
         blocks.push(differences(comparison, baseline, width));
     }
     blocks.push(costs(comparison, width));
-    blocks.push(notes(comparison, provenance));
+    blocks.push(wrap(&notes(comparison, provenance), width));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n")
 }
@@ -91,14 +92,14 @@ fn gaps(comparison: &Comparison, width: usize) -> String {
         ("both, answer split over chunks", |gap| gap.split),
         ("answer only: in a twin of gold", |gap| gap.twin),
         ("answer only: in another passage", |gap| gap.elsewhere),
-        ("gold only: answer respelt in it", |gap| gap.respelt),
+        ("gold only: answer by characters", |gap| gap.by_characters),
         ("gold only: no answer in it", |gap| gap.unwritten),
         ("neither", |gap| gap.neither),
     ];
     let found: Vec<(&SystemResult, AnswerGap)> =
         comparison.systems.iter().filter_map(|system| Some((system, system.gap?))).collect();
     let Some((_, first)) = found.first() else { return String::new() };
-    let mut rows = vec![vec![format!("of {} questions, first {}", thousands(first.n as u64), first.k)]];
+    let mut rows = vec![vec![format!("gold and answer in the first {}", first.k)]];
     rows[0].extend(found.iter().map(|(system, _)| system.name.clone()));
     for (name, count) in REASONS {
         let counts: Vec<usize> = found.iter().map(|(_, gap)| count(gap)).collect();
@@ -126,7 +127,10 @@ fn certainty(comparison: &Comparison, width: usize) -> String {
         let mean = format!("{:.4}", system.evaluation.mean(m));
         let mut row = vec![system.name.clone(), mean, format!("[{low:.4}, {high:.4}]")];
         if any {
-            row.push(shown(system).map_or(String::new(), |shown| points(shown.effect)));
+            row.push(shown(system).map_or(String::new(), |shown| match shown.effect {
+                0.0 => "the same".to_string(),
+                effect => points(effect),
+            }));
         }
         rows.push(row);
     }
@@ -136,15 +140,15 @@ fn certainty(comparison: &Comparison, width: usize) -> String {
     if let Some((system, Detectable { n, effect, for_one_point, .. })) = hardest
         && effect > 0.0
     {
-        text += &format!(
-            "these {} questions can show a difference of {} between {} and {reference}, not less",
+        let mut said = format!(
+            "these {} questions can show {} of {measure} between {} and {reference}, not less",
             thousands(n as u64),
             points(effect),
             system.name
         );
         let more = for_one_point.filter(|more| *more > n);
-        text += &more.map_or(String::new(), |more| format!(";\none point takes {}", thousands(more as u64)));
-        text += " (power .8, p < .05)\n";
+        said += &more.map_or(String::new(), |more| format!("; one point takes {}", thousands(more as u64)));
+        text += &wrap(&format!("{said} (power .8, p < .05)\n"), width);
     }
     text
 }
@@ -172,7 +176,8 @@ fn differences(comparison: &Comparison, baseline: &str, width: usize) -> String 
         row.extend(others.iter().map(|system| system.differences[m].as_ref().map_or("– ".into(), difference)));
         rows.push(row);
     }
-    fit_table(&rows, width) + "system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n"
+    fit_table(&rows, width)
+        + &wrap("system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n", width)
 }
 
 /// `+.0123 [+.0050, +.0196]*`.
@@ -215,17 +220,17 @@ fn costs(comparison: &Comparison, width: usize) -> String {
     if timed == 0 {
         return String::new();
     }
-    let mut text = fit_table(&rows, width);
+    let table = fit_table(&rows, width);
     let dense = costs.dense_bytes.map_or(String::new(), |dense| format!(", dense {}", bytes(dense)));
-    text += &format!("index: sparse {} with the texts{dense}", bytes(costs.sparse_bytes));
+    let mut text = format!("index: sparse {} with the texts{dense}", bytes(costs.sparse_bytes));
     text += &costs
         .build_seconds
         .map_or(String::new(), |seconds| format!(", built in {}", duration(Duration::from_secs_f64(seconds.max(0.0)))));
     text += &format!("; p50, p99: one at a time on one thread, up to {timed} questions");
     text +=
-        &costs.peak_memory.map_or(String::new(), |peak| format!(";\npeak memory of this comparison {}", bytes(peak)));
+        &costs.peak_memory.map_or(String::new(), |peak| format!("; peak memory of this comparison {}", bytes(peak)));
     text.push('\n');
-    text
+    table + &wrap(&text, width)
 }
 
 /// `0.42 ms`, `12.3 ms`, `1.20 s`.
@@ -244,12 +249,15 @@ fn notes(comparison: &Comparison, provenance: &Provenance) -> String {
         let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used at this size" };
         text += &format!(
             "ann_recall@{} of the graph against exact search: {:.4} on {} queries; {note}\n",
-            ann.k, ann.mean, ann.queries
+            ann.k,
+            ann.mean,
+            thousands(ann.queries as u64)
         );
     }
-    text += &format!("means over {} judged queries, absent ones count 0 (trec_eval -c)", comparison.judged);
+    let judged = thousands(comparison.judged as u64);
+    text += &format!("means over {judged} judged queries, absent ones count 0 (trec_eval -c)");
     if comparison.with_answers > 0 {
-        text += &format!("; answers over {} with known answers", comparison.with_answers);
+        text += &format!("; answers over {} with known answers", thousands(comparison.with_answers as u64));
     }
     text += &format!("\nhybrid: {}\n", provenance.fusion);
     if comparison.drop_query_id {
@@ -265,31 +273,21 @@ fn notes(comparison: &Comparison, provenance: &Provenance) -> String {
     text
 }
 
-/// The principal measure over kinds of questions, a table a kind; kinds that all questions share are left out.
+/// The principal measure over kinds of questions; kinds that all questions share are left out.
 pub(super) fn slices(comparison: &Comparison, width: usize) -> String {
     let m = comparison.principal();
     let Some(first) = comparison.systems.first() else { return String::new() };
-    let measure = first.evaluation.measures[m].to_string();
-    let table_of = |slicing: &Slicing| {
-        let mut rows = vec![vec![slicing.by.name().to_string(), "n".to_string()]];
-        rows[0].extend(comparison.systems.iter().map(|system| system.name.clone()));
+    let mut rows = vec![vec![first.evaluation.measures[m].to_string(), "n".to_string()]];
+    rows[0].extend(comparison.systems.iter().map(|system| system.name.clone()));
+    for slicing in comparison.slices.iter().filter(|slicing| slicing.slices.len() > 1) {
+        rows.push(vec![slicing.by.name().to_string()]);
         for slice in &slicing.slices {
             let mut row = vec![format!("  {}", slice.name), thousands(slice.n as u64)];
             row.extend(slice.means.iter().map(|means| means[m].map_or("–".into(), |mean| format!("{mean:.4}"))));
             rows.push(row);
         }
-        rows
-    };
-    let telling = |slicing: &&Slicing| slicing.slices.len() > 1;
-    let mut tables: Vec<Vec<Vec<String>>> = comparison.slices.iter().filter(telling).map(table_of).collect();
-    // One width for all first columns, so that the figures stand below each other.
-    let cells = |tables: &[Vec<Vec<String>>]| tables.iter().flatten().map(|row| row[0].chars().count()).max();
-    let widest = cells(&tables).unwrap_or(0);
-    for row in tables.iter_mut().flatten() {
-        row[0] = format!("{:<widest$}", row[0]);
     }
-    let mut text = format!("{measure} over kinds of questions\n");
-    text += &tables.iter().map(|rows| fit_table(rows, width)).collect::<Vec<_>>().join("");
+    let mut text = fit_table(&rows, width);
     let alike: Vec<String> = comparison
         .slices
         .iter()
@@ -297,7 +295,7 @@ pub(super) fn slices(comparison: &Comparison, width: usize) -> String {
         .map(|slicing| format!("{}: {}", slicing.by.name(), slicing.slices[0].name))
         .collect();
     if !alike.is_empty() {
-        text += &format!("all alike: {}\n", alike.join("; "));
+        text += &wrap(&format!("all alike: {}\n", alike.join("; ")), width);
     }
     text
 }
