@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod diagnose;
+mod phrase;
 pub mod report;
 pub mod system;
 #[cfg(test)]
