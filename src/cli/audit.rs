@@ -8,6 +8,7 @@ use parallax::progress::Silent;
 use parallax::{Error, ErrorKind, Mode, PassageId, Result, Searcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use unicode_width::UnicodeWidthStr;
 
 /// Audit an experiment before its figures are believed.
 ///
@@ -98,10 +99,10 @@ const WIDTH: usize = 80;
 
 /// What was found, worst first, and what to do about it.
 fn screen(audit: &Audit) -> String {
-    let mut text =
-        format!("{} questions on {} passages", thousands(audit.questions as u64), thousands(audit.passages as u64));
+    let (questions, passages) = (thousands(audit.questions as u64), thousands(audit.passages as u64));
+    let mut text = format!("questions {questions}, passages {passages}");
     if let Some(training) = audit.training {
-        text += &format!(", trained on {} questions", thousands(training as u64));
+        text += &format!(", questions in training {}", thousands(training as u64));
     }
     text += "\n\n";
     let row = |finding: &Finding, verdict: String| {
@@ -129,12 +130,12 @@ fn screen(audit: &Audit) -> String {
     text
 }
 
-/// A sentence in indented lines.
-fn wrapped(sentence: &str) -> String {
+/// A sentence in indented lines of eighty columns at most, where its words let it.
+pub(super) fn wrapped(sentence: &str) -> String {
     let mut text = String::new();
     let mut line = String::new();
     for word in sentence.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + word.chars().count() + 3 > WIDTH {
+        if !line.is_empty() && line.width() + word.width() + 3 > WIDTH {
             text += &format!("  {line}\n");
             line.clear();
         }

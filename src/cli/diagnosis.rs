@@ -1,5 +1,6 @@
 //! Why each side missed, on the screen: causes counted, and the misses that the systems are furthest apart on.
 
+use super::audit::wrapped;
 use super::ui::{bold, dim, fit, safe, table, thousands};
 use parallax::compare::diagnose::{Cause, Diagnosis, Miss, Shown, Verdict};
 use unicode_width::UnicodeWidthStr;
@@ -36,7 +37,7 @@ pub(crate) fn screen(diagnosis: &Diagnosis) -> String {
     for left_out in &diagnosis.left_out {
         text += &format!("not tried: {left_out}\n");
     }
-    let worst = diagnosis.worst(WORST);
+    let worst = diagnosis.worst_of_each(WORST);
     if !worst.is_empty() {
         text += "\nwhere one side finds what another misses; * is gold, + holds an answer\n";
     }
@@ -52,10 +53,10 @@ fn side_by_side(diagnosis: &Diagnosis, miss: &Miss, behind: usize) -> String {
     let whole = 2 * HALF + GAP;
     let mut text = format!("{}\n", bold(&fit(&safe(&format!("{}: {}", miss.query, miss.text)), whole)));
     if !miss.answers.is_empty() {
-        text += &format!("{}\n", fit(&safe(&format!("answer {}", miss.answers.join(" | "))), whole));
+        text += &format!("{}\n", fit(&safe(&format!("answer: {}", miss.answers.join(" | "))), whole));
     }
     let ids: Vec<&str> = miss.gold.iter().map(|id| id.as_str()).collect();
-    let gold = format!("gold {} {}", ids.join(", "), miss.gold_text.as_deref().unwrap_or("(not in the index)"));
+    let gold = format!("gold {}: {}", ids.join(", "), miss.gold_text.as_deref().unwrap_or("not in the index"));
     text += &format!("{}\n", dim(&fit(&safe(&gold), whole)));
     let rank = |at: &usize| miss.verdicts[*at].rank.unwrap_or(usize::MAX);
     let best = (0..miss.verdicts.len()).min_by_key(rank).unwrap_or(behind);
@@ -69,8 +70,8 @@ fn side_by_side(diagnosis: &Diagnosis, miss: &Miss, behind: usize) -> String {
     }
     for (system, verdict) in diagnosis.systems.iter().zip(&miss.verdicts) {
         for reason in &verdict.reasons {
-            let line = format!("  {} · {}: {}", system.name, reason.cause.meaning(), reason.evidence);
-            text += &format!("{}\n", fit(&safe(&line), whole));
+            let line = format!("{} · {}: {}", system.name, reason.cause.meaning(), reason.evidence);
+            text += &wrapped(&safe(&line));
         }
     }
     text

@@ -19,6 +19,7 @@ mod cost;
 pub mod diagnose;
 mod gap;
 mod held;
+mod phrase;
 pub mod report;
 mod slices;
 pub mod system;

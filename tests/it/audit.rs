@@ -21,7 +21,57 @@ fn faults_are_on_the_screen_in_json_and_at_the_gate() {
     let env = TestEnv::new();
     planted(&env);
     let screen = env.ok("audit fox --data beir --train beir");
-    insta::assert_snapshot!(screen, @"");
+    insta::assert_snapshot!(screen, @r"
+    questions 2, passages 3, questions in training 1
+
+    wrong gold passages not in the index            1  of 2   50.0 %
+    wrong gold passages with an unjudged twin       1  of 1  100.0 %
+    wrong questions asked in training               1  of 2   50.0 %
+    know  questions without a known answer          2  of 2  100.0 %
+    know  passages that repeat another one          1  of 3   33.3 %
+    know  unjudged in the first ten of BM25         1  of 2   50.0 %
+    fine  questions without a word                  0  of 2    0.0 %
+    fine  questions asked again with other gold     0  of 2    0.0 %
+    fine  questions without a gold passage          0  of 2    0.0 %
+    fine  gold passages with an unjudged near twin  0  of 1    0.0 %
+    fine  questions whose gold lacks the answer     0  of 0    0.0 %
+    fine  questions nearly asked in training        0  of 2    0.0 %
+    fine  questions with an answer of training      0  of 0    0.0 %
+    fine  gold passages that are gold in training   0  of 2    0.0 %
+    fine  gold passages nearly gold in training     0  of 2    0.0 %
+    fine  passages that nearly repeat another one   0  of 3    0.0 %
+
+    gold passages not in the index (1 question has no other)
+      no system can find them, so recall cannot reach 1
+      → index the collection the questions were judged on
+      `gone`
+
+    gold passages with an unjudged twin (1 question, 1 twin)
+      an unjudged twin of the gold passage is as right as the gold, and counts as
+      wrong
+      → build the index with `--dedup exact`, or judge the twins
+      `a` and `b`
+
+    questions asked in training
+      a trained model has been told these answers: its figures say what it remembers
+      → take them out of the training set
+      `q2` and training's `t1`
+
+    questions without a known answer
+      answer measures leave them out
+      → none, unless they should have some
+      `q1`
+      `q2`
+
+    passages that repeat another one
+      they take places in every ranking, and twins of gold count as wrong
+      → build the index with `--dedup exact`
+      `a` and `b`
+
+    unjudged in the first ten of BM25
+      what nobody judged counts as wrong, though some of it may be right
+      → judge the first ten of each system, or read answer measures beside
+    ");
     let json = env.ok("audit fox --data beir --train beir --json -");
     let found: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((found["faults"].as_u64(), found["training_questions"].as_u64()), (Some(3), Some(1)));
@@ -42,7 +92,7 @@ fn refusals_say_what_to_do() {
     for (words, code, said) in [
         ("audit fox", 2, "--data"),
         ("audit fox --data beir --train-split dev", 2, "--train"),
-        ("audit box --data beir", 1, "did you mean `fox`"),
+        ("audit foxe --data beir", 1, "did you mean `fox`"),
         ("audit fox --data beir --train beir --train-split dev", 1, "test, train"),
     ] {
         let outcome = env.run(words);

@@ -26,10 +26,27 @@ fn planted(env: &TestEnv) {
 fn causes_are_counted_and_listed() {
     let env = TestEnv::new();
     planted(&env);
-    let compare = "compare fox --data beir --system bm25,tfidf --measure R@5 --diagnose misses.jsonl --diagnose-at 1";
+    let compare =
+        "compare fox --data beir --system bm25,bm25(b=0) --measure R@5 --diagnose misses.jsonl --diagnose-at 1";
     let screen = env.ok(compare);
     let screen = screen.split_once("misses of").unwrap().1;
-    insta::assert_snapshot!(screen, @"");
+    insta::assert_snapshot!(screen.trim_start(), @r"
+    3 at 1                bm25  bm25(b=0)
+    missed                             2          1
+      a twin of gold is among them     1          1
+      found without length (b = 0)     1          –
+    a miss counts once, under its main cause; in brackets all that have the cause
+
+    where one side finds what another misses; * is gold, + holds an answer
+
+    q1: red fox
+    gold gold: red fox red fox and so on it went and so on it went and so on it…
+    bm25(b=0): gold at 1                     bm25: gold at 2
+    1 * gold red fox red fox and so on…      1   short red fox
+    2   short red fox                        2 * gold red fox red fox and so on…
+      bm25 · found without length (b = 0): at 1 with b = 0; the passage has 84
+      terms, the mean is 8
+    ");
     let text = std::fs::read_to_string(env.path("misses.jsonl")).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["query"].as_str().unwrap()).collect::<Vec<_>>(), ["q1", "q2"]);

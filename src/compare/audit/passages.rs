@@ -4,6 +4,7 @@ use super::Training;
 use super::model::{Check, Count, Finding};
 use super::questions::gold;
 use crate::collection::{Ordinal, PassageId, Query, QuerySet};
+use crate::compare::phrase::{grouped, many};
 use crate::error::Result;
 use crate::eval::answers::{Answers, Matching, Tokens};
 use crate::progress::{Progress, Stage};
@@ -80,7 +81,8 @@ pub(super) fn missing(set: &QuerySet, places: &Places<'_>) -> Finding {
     let lost = lost.count();
     match lost {
         0 => count.finish(),
-        _ => count.with(format!("{lost} questions have no other")),
+        1 => count.with("1 question has no other"),
+        _ => count.with(format!("{} have no other", many(lost, "question"))),
     }
 }
 
@@ -131,7 +133,7 @@ pub(super) fn twins(
         }
         let passages = passages.get(&likeness).map_or(0, HashSet::len);
         match questions.get(&likeness) {
-            Some(questions) => count.with(format!("{questions} questions, {passages} twins")),
+            Some(questions) => count.with(format!("{}, {}", many(*questions, "question"), many(passages, "twin"))),
             None => count.finish(),
         }
     };
@@ -166,7 +168,7 @@ pub(super) fn answers(sparse: &SparseIndex, set: &QuerySet, places: &Places<'_>)
     }
     match inside {
         0 => Ok(count.finish()),
-        _ => Ok(count.with(format!("{inside} more only inside longer words"))),
+        _ => Ok(count.with(format!("{} more only inside longer words", grouped(inside)))),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::model::{Check, EXAMPLES, Finding};
 use super::passages::{in_passages, known};
 use crate::collection::{Ordinal, Query, QuerySet};
+use crate::compare::phrase::grouped;
 use crate::error::Result;
 use crate::eval::answers::{Answers, Matching};
 use crate::progress::Progress;
@@ -55,7 +56,10 @@ fn side(
     let example = |(at, ordinal): &(usize, Ordinal)| {
         Ok(format!("`{}`: `{}` holds an answer", judged[*at].id, sparse.judged_id(*ordinal)?))
     };
-    let detail = Some(format!("{} hold an answer", answering.len()));
+    let detail = Some(match answering.len() {
+        1 => "1 holds an answer".to_string(),
+        n => format!("{} hold an answer", grouped(n)),
+    });
     let examples = answering.iter().take(EXAMPLES).map(example).collect::<Result<_>>()?;
     Ok(Finding { check, count, of, detail, examples })
 }

@@ -148,7 +148,7 @@ fn what_nobody_judged_is_counted_on_each_side() {
     // The dense side ranks all four for `q`, and none for `hare`, which it does not know.
     assert_eq!(count(&found, Check::UnjudgedDense), (2, 4));
     let finding = found.finding(Check::UnjudgedSparse).unwrap();
-    assert_eq!(finding.detail.as_deref(), Some("1 hold an answer"));
+    assert_eq!(finding.detail.as_deref(), Some("1 holds an answer"));
     assert_eq!(finding.examples, ["`q`: `den` holds an answer"]);
 }
 

@@ -5,11 +5,12 @@
 //! by being short. The passages it has to pass get their windows too, those that were cut among the first [`RIVALS`]: a
 //! passage read in whole is not to be measured against beginnings.
 
-use super::lab::{Case, Lab, at, grouped, unexplained};
+use super::lab::{Case, Lab, at, unexplained};
 use super::model::{Cause, DEEP, Reason};
 use super::sparse::Found;
 use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
+use crate::compare::phrase::grouped;
 use crate::dense::{DenseIndex, GRAPH_PAYS_FROM, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::{Error, Result};

@@ -1,9 +1,10 @@
 //! Hybrid misses: a cut that is too shallow, a fusion that loses what one side has, and what the sides themselves lose.
 
 use super::dense::{graph_reason, walks_graph};
-use super::lab::{Case, Lab, at, grouped};
+use super::lab::{Case, Lab, at};
 use super::model::{Cause, DEEP, Reason};
 use super::sparse::{Found, ROOM, without_length};
+use crate::compare::phrase::grouped;
 use crate::dense::SearchHow;
 use crate::error::Result;
 use crate::search::{Mode, SearchRequest};

@@ -3,6 +3,7 @@
 use super::model::{Cause, Reason};
 use crate::collection::run::{Ranking, trec_order};
 use crate::collection::{Ordinal, Passage, PassageId, Query};
+use crate::compare::phrase::grouped;
 use crate::error::Result;
 use crate::eval::answers::Answers;
 use crate::progress::{Progress, Unseen};
@@ -95,14 +96,6 @@ pub(super) fn at(rank: Option<usize>, depth: usize) -> String {
 /// Where the gold passage is, and nothing more to say.
 pub(super) fn unexplained(rank: Option<usize>, depth: usize) -> Reason {
     Reason { cause: Cause::Unexplained, evidence: format!("gold {}", at(rank, depth)) }
-}
-
-/// `1,234`.
-pub(super) fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    groups.join(",")
 }
 
 /// Words in backticks, in their order, each once.

@@ -44,6 +44,7 @@ pub use wire::jsonl;
 use super::{CompareOptions, Comparison, System};
 use crate::collection::run::{Run, trec_order};
 use crate::collection::{Passage, PassageId, Query, QuerySet};
+use crate::compare::phrase::grouped;
 use crate::error::{Error, Result};
 use crate::eval::answers::{Answers, Matching, Tokens};
 use crate::progress::{Progress, Stage};
@@ -173,7 +174,7 @@ fn other_forms(
     let questions: Vec<&str> = asked.iter().map(|at| cases[*at].question.as_ref()).collect();
     let forms = Forms::of(lab.sparse(), &questions, lab.progress)?;
     if forms.is_none() && !questions.is_empty() {
-        left_out.push(format!("other word forms: the index has more than {} passages", lab::grouped(forms::LARGEST)));
+        left_out.push(format!("other word forms: the index has more than {} passages", grouped(forms::LARGEST)));
     }
     Ok(forms)
 }
@@ -220,7 +221,7 @@ fn verdict(found: Option<Found>, facts: impl Iterator<Item = (Cause, String)>, r
     }
     let rank = rank.or(ranked);
     if reasons.is_empty() {
-        let evidence = rank.map_or("gold not in the run".to_string(), |rank| format!("gold at {}", lab::grouped(rank)));
+        let evidence = rank.map_or("gold not in the run".to_string(), |rank| format!("gold at {}", grouped(rank)));
         reasons.push(Reason { cause: Cause::Unexplained, evidence });
     }
     reasons.sort_by_key(|reason| reason.cause);

@@ -200,9 +200,13 @@ impl Miss {
 }
 
 impl Diagnosis {
-    /// The misses by which systems are furthest behind the best one, systems taking turns: at most `most`, each with the
-    /// system's number. Equal ones come in the data set's order.
-    pub fn worst(&self, most: usize) -> Vec<(usize, &Miss)> {
+    /// The misses by which systems are furthest behind the best one, systems taking turns: at most `most`.
+    pub fn worst(&self, most: usize) -> Vec<&Miss> {
+        self.worst_of_each(most).into_iter().map(|(_, miss)| miss).collect()
+    }
+
+    /// The same, each with the number of the system whose turn it was. Equal ones come in the data set's order.
+    pub fn worst_of_each(&self, most: usize) -> Vec<(usize, &Miss)> {
         let ordered = |system: usize| {
             let mut misses: Vec<(usize, f64)> =
                 self.misses.iter().enumerate().map(|(at, miss)| (at, miss.gap(system))).collect();

@@ -1,9 +1,10 @@
 //! Sparse misses: length, the question's rarest words, its other forms, and words that are not shared at all.
 
 use super::forms::Forms;
-use super::lab::{Case, Lab, at, grouped, quoted, unexplained};
+use super::lab::{Case, Lab, at, quoted, unexplained};
 use super::model::{Cause, DEEP, Reason};
 use crate::collection::{Ordinal, PassageId};
+use crate::compare::phrase::{grouped, many};
 use crate::error::Result;
 use crate::search::SearchRequest;
 use crate::sparse::Weighting;
@@ -55,9 +56,9 @@ pub(super) fn examine(
             let length = lab.length(&lab.sparse().passage(best.1)?);
             let mean = lab.sparse().stats().average_length.round() as usize;
             let evidence = format!(
-                "{} with b = 0; the passage has {} terms, the mean is {}",
+                "{} with b = 0; the passage has {}, the mean is {}",
                 at(flat[i], lab.k),
-                grouped(length),
+                many(length, "term"),
                 grouped(mean)
             );
             reasons.push(Reason { cause: Cause::Length, evidence });
@@ -107,8 +108,8 @@ fn rarest(lab: &Lab<'_>, request: &SearchRequest, case: &Case<'_>) -> Result<Opt
         let rank = lab.place(&found, case)?;
         if lab.hits(rank) {
             let alone = quoted(words[..count].iter().map(|(_, word, _)| *word));
-            let held = words[..count].iter().map(|(df, _, _)| grouped(*df as usize)).collect::<Vec<_>>().join(" and ");
-            return Ok(Some(format!("{} with {alone} alone, held by {held} passages", at(rank, lab.k))));
+            let held = words[..count].iter().map(|(df, _, _)| many(*df as usize, "passage")).collect::<Vec<_>>();
+            return Ok(Some(format!("{} with {alone} alone, in {}", at(rank, lab.k), held.join(" and "))));
         }
     }
     Ok(None)

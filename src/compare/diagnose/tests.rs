@@ -90,7 +90,7 @@ fn rare_terms() {
     let planted = sparse(&passages);
     for system in ["bm25", "tfidf"] {
         let evidence = check(&planted, "zebra stone river cloud", "gold", system, 1, &[Cause::RareTerm]);
-        assert_eq!(evidence, "at 1 with `zebra` alone, held by 1 passages");
+        assert_eq!(evidence, "at 1 with `zebra` alone, in 1 passage");
     }
     passages.push(("r3", "zebra zebra zebra"));
     let outdone = sparse(&passages);
@@ -350,7 +350,7 @@ fn threads_change_nothing_and_the_worst_come_first() {
     for system in &one.systems {
         assert_eq!(system.counts.iter().map(|(_, main, _)| main).sum::<usize>(), system.missed);
     }
-    let worst = one.worst(6);
+    let worst = one.worst_of_each(6);
     assert_eq!(worst.len(), 6);
     assert!(worst.iter().all(|(system, miss)| miss.verdicts[*system].missed && miss.gap(*system) > 0.0));
     assert!(worst[0].1.gap(0) >= worst[4].1.gap(0));
