@@ -34,6 +34,8 @@ pub enum Stage {
     Tokenizing,
     /// Training steps.
     Training,
+    /// Missed queries looked into.
+    Diagnosing,
 }
 
 impl Stage {
@@ -53,6 +55,7 @@ impl Stage {
             Stage::Fetching => "fetching",
             Stage::Tokenizing => "tokenizing",
             Stage::Training => "training",
+            Stage::Diagnosing => "diagnosing",
         }
     }
 }
@@ -87,3 +90,16 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 
 impl Progress for Silent {}
+
+/// Reports nothing, and stops when the progress within is told to: for steps of a stage that is reported as a whole.
+pub struct Unseen<'a>(pub &'a dyn Progress);
+
+impl Progress for Unseen<'_> {
+    fn warn(&self, message: &str) {
+        self.0.warn(message);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}

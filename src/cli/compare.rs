@@ -1,14 +1,17 @@
 //! `compare`: which retriever finds the right passage.
 
+mod report;
 mod screen;
 
 pub(super) use screen::screen;
 
 use super::args::{Global, Reading};
-use super::ui::Ui;
+use super::diagnosis;
+use super::ui::{Ui, bold};
 use parallax::collection::read::{self, Source};
 use parallax::collection::write;
-use parallax::compare::report::{self, Provenance};
+use parallax::compare::diagnose;
+use parallax::compare::report::{Provenance, Report, json};
 use parallax::compare::{CompareOptions, System, compare};
 use parallax::dense::SearchHow;
 use parallax::{Error, Measure, Mode, QuerySet, Result, Searcher};
@@ -73,14 +76,28 @@ pub(crate) struct Args {
     /// Write everything measured, also per question, as JSON; `-` is stdout.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
+    /// Find out why each system missed what it missed; writes JSON lines, one a missed question.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    diagnose: Option<PathBuf>,
+    /// A question is missed where no gold passage is among the first N, 100 at most.
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "diagnose", value_parser = at, help_heading = "Output")]
+    diagnose_at: usize,
     /// Write each system's rankings as TREC run files into a folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     runs: Option<PathBuf>,
     #[command(flatten)]
+    files: report::Files,
+    #[command(flatten)]
     reading: Reading,
 }
 
+fn at(text: &str) -> std::result::Result<usize, String> {
+    let fits = |k: &usize| (1..=diagnose::DEEPEST).contains(k);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("a whole number from 1 to {} is expected", diagnose::DEEPEST))
+}
+
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
+    let files = args.files.prepare()?;
     if let Some(folder) = &args.runs {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
     }
@@ -120,17 +137,14 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         drop_query_id: args.drop_query_id,
         cost: !args.no_cost,
         // Files hold them in any case.
-        slices: args.slices || args.train.is_some() || args.json.is_some(),
+        slices: args.slices || args.train.is_some() || args.json.is_some() || files.wanted(),
         train,
     };
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
-    let provenance = Provenance {
-        command: ui.command().to_string(),
-        index: searcher.index().folder().display().to_string(),
-        data,
-        split,
-        fusion: searcher.index().manifest().fusion.fusion.to_string(),
-    };
+    let named = (data.as_str(), split.as_deref());
+    let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
+    let mut report = Report::of(&comparison, &set, &provenance);
+    let beside = files.compare(&mut report)?;
     if let Some(folder) = &args.runs {
         for result in &comparison.systems {
             let name = result.name.replace(['/', '\\'], "_");
@@ -140,10 +154,20 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             std::fs::write(&path, bytes).map_err(|e| Error::io(&path, "write", e))?;
         }
     }
-    match &args.json {
-        Some(path) if path.as_os_str() == "-" => return ui.data(&report::json(&comparison, &provenance)?),
+    let diagnosis = match &args.diagnose {
+        None => None,
         Some(path) => {
-            std::fs::write(path, report::json(&comparison, &provenance)?).map_err(|e| Error::io(path, "write", e))?;
+            let found = diagnose::diagnose(&searcher, &set, &options, &comparison, args.diagnose_at, &ui.progress())?;
+            std::fs::write(path, diagnose::jsonl(&found)?).map_err(|e| Error::io(path, "write", e))?;
+            report.explain(&found);
+            Some(found)
+        }
+    };
+    files.write(&report, ui)?;
+    match &args.json {
+        Some(path) if path.as_os_str() == "-" => return ui.data(&json(&report)?),
+        Some(path) => {
+            std::fs::write(path, json(&report)?).map_err(|e| Error::io(path, "write", e))?;
         }
         None => {}
     }
@@ -152,7 +176,15 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         text.push('\n');
         text += &screen::slices(&comparison, ui.width());
     }
-    ui.data(&text)
+    ui.data(&(text + &beside))?;
+    match (&diagnosis, &args.diagnose) {
+        (Some(found), Some(path)) => {
+            ui.data(&format!("\n{}", diagnosis::screen(found)))?;
+            ui.note(&format!("{} {}   {} missed questions", bold("wrote"), path.display(), found.misses.len()));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn query_set(args: &Args) -> Result<(QuerySet, String, Option<String>)> {

@@ -75,13 +75,8 @@ pub(crate) fn run(_: &Args, global: &Global, ui: &Ui) -> Result<()> {
         ..CompareOptions::default()
     };
     let comparison = measure(&searcher, &set, &options, &ui.progress())?;
-    let provenance = Provenance {
-        command: ui.command().to_string(),
-        index: folder.display().to_string(),
-        data: "the bundled collection".into(),
-        split: Some("dev".into()),
-        fusion: searcher.index().manifest().fusion.fusion.to_string(),
-    };
+    let named = ("the bundled collection", Some("dev"));
+    let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
     ui.data(&format!("\n{}\n", bold("held-out questions of the bundled collection")))?;
     ui.data(&compare::screen(&comparison, &provenance, ui.width()))?;
     ui.note(&format!("\nthe index stays: try `parallax query {} \"your question\"`", folder.display()));

@@ -1,11 +1,13 @@
 //! The command table: one file a command, shared flags in [`args`], everything printed goes through [`ui`].
 
 pub(crate) mod args;
+mod audit;
 mod build_index;
 mod check;
 mod compare;
 mod convert;
 mod demo;
+mod diagnosis;
 mod distill;
 mod fetch;
 mod info;
@@ -45,6 +47,7 @@ enum Command {
     BuildIndex(build_index::Args),
     Query(query::Args),
     Compare(compare::Args),
+    Audit(audit::Args),
     MineNegatives(Box<mine_negatives::Args>),
     Info(info::Args),
     Check(check::Args),
@@ -92,6 +95,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<()> {
         Command::BuildIndex(args) => build_index::run(args, &cli.global, ui),
         Command::Query(args) => query::run(args, &cli.global, ui),
         Command::Compare(args) => compare::run(args, &cli.global, ui),
+        Command::Audit(args) => audit::run(args, &cli.global, ui),
         Command::MineNegatives(args) => mine_negatives::run(args, &cli.global, ui),
         Command::Info(args) => info::run(args, &cli.global, ui),
         Command::Check(args) => check::run(args, &cli.global, ui),

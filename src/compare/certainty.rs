@@ -5,7 +5,7 @@ use crate::eval::Evaluation;
 use crate::eval::significance::{ENOUGH, Paired, detectable, deviation, holm, mean_interval, paired, queries_for};
 
 /// Of the resampling behind the intervals: the same runs give the same intervals.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 /// One point of a measure.
 pub const POINT: f64 = 0.01;
 

@@ -13,13 +13,18 @@
 
 mod ann;
 mod ask;
+pub mod audit;
 mod certainty;
 mod cost;
+pub mod diagnose;
 mod gap;
 mod held;
+mod phrase;
 pub mod report;
 mod slices;
 pub mod system;
+#[cfg(test)]
+mod testing;
 
 pub use ann::AnnRecall;
 pub use certainty::{Detectable, POINT, Standing};
@@ -35,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::eval::significance::Paired;
 use crate::eval::{Evaluation, Measure, evaluate_with_answers};
 use crate::progress::Progress;
-use crate::search::{Mode, Searcher};
+use crate::search::{Mode, SearchRequest, Searcher};
 use held::{Held, has_answers};
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -78,6 +83,18 @@ impl Default for CompareOptions {
             slices: false,
             train: None,
         }
+    }
+}
+
+impl CompareOptions {
+    /// How deep the deepest measure looks, 100 passages at least.
+    fn deepest(&self) -> usize {
+        self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0).max(SHALLOWEST)
+    }
+
+    /// What a system is asked.
+    fn asked(&self, request: &SearchRequest) -> SearchRequest {
+        ask::request(request, self, self.deepest())
     }
 }
 
@@ -172,6 +189,9 @@ impl Comparison {
     }
 }
 
+/// Passages a system is asked for at least.
+const SHALLOWEST: usize = 100;
+
 /// Searches with every system and measures the outcome.
 pub fn compare(
     searcher: &Searcher,
@@ -191,7 +211,7 @@ pub fn compare(
         let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
         return Err(Error::bad_input(message).hint("was the index built from another collection?"));
     }
-    let k = options.measures.iter().map(|measure| measure.cutoff().unwrap_or(0)).max().unwrap_or(0).max(100);
+    let k = options.deepest();
     let mut asked = Vec::new();
     for system in &options.systems {
         let started = Instant::now();
@@ -224,7 +244,7 @@ pub fn compare(
     let ann_recall = if uses_dense { Some(ann::ann_recall(searcher, &judged, progress)?) } else { None };
     let mut costs = None;
     if options.cost {
-        let requests = cost::requests(&options.systems, |asked| ask::request(asked, options, k));
+        let requests = cost::requests(&options.systems, |request| options.asked(request));
         for (system, cost) in systems.iter_mut().zip(cost::measure(searcher, &judged, &requests, progress)?) {
             system.cost = cost;
         }

@@ -151,6 +151,14 @@ impl Index {
         open_recorded(record.question_encoder.as_ref().unwrap_or(&record.passage_encoder))
     }
 
+    /// Opens the encoder that made this index's rows; refuses any other.
+    pub fn open_passage_encoder(&self) -> Result<Box<dyn Encoder>> {
+        match &self.manifest.dense {
+            Some(record) => open_recorded(&record.passage_encoder),
+            None => Err(Error::usage(format!("index `{}` has no dense side", self.folder.display()))),
+        }
+    }
+
     /// Reads every byte of the generation and compares it with the manifest; gives the number of files.
     pub fn check(&self, progress: &dyn Progress) -> Result<usize> {
         let total = self.manifest.files.values().map(|entry| entry.length).sum();

@@ -5,11 +5,9 @@ use crate::collection::{Ordinal, Passage};
 use crate::error::Result;
 use crate::eval::answers::Tokens;
 use crate::sparse::SparseIndex;
-use crate::text::shingles::Signature;
-use crate::text::words;
+use crate::text::twins::{Print, word_hash};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Passages kept between blocks of queries, about 2 KB each.
@@ -19,10 +17,8 @@ const KEPT: usize = 1 << 15;
 pub(super) struct Features {
     /// Tokens of the text, for answers.
     pub(super) tokens: Tokens,
-    /// MinHash of the text; `None` without a word.
-    pub(super) signature: Option<Signature>,
-    /// Equal for texts of the same words; `None` without a word.
-    pub(super) words: Option<u64>,
+    /// What the text's twins are known by.
+    pub(super) print: Print,
     /// Equal for equal titles; `None` for an empty one.
     pub(super) title: Option<u64>,
     /// A twin of what answers a protected question.
@@ -33,22 +29,11 @@ impl Features {
     pub(super) fn of(passage: &Passage) -> Self {
         Features {
             tokens: Tokens::of(&passage.text),
-            signature: Signature::of(&passage.text),
-            words: word_hash(&passage.text),
+            print: Print::of(&passage.text),
             title: word_hash(&passage.title),
             sheltered: false,
         }
     }
-}
-
-/// A hash of a text's words, lower-cased; punctuation and space do not count.
-fn word_hash(text: &str) -> Option<u64> {
-    let lowered = text.to_lowercase();
-    let spans = words::spans(&lowered);
-    // SipHash with fixed keys: equal in every run of the program.
-    let mut hasher = DefaultHasher::new();
-    spans.iter().for_each(|(start, end)| lowered[*start..*end].hash(&mut hasher));
-    (!spans.is_empty()).then(|| hasher.finish())
 }
 
 /// Features of the passages that recent queries met.
@@ -91,19 +76,5 @@ impl<'a> Cache<'a> {
             Some(features) => Ok(Arc::clone(features)),
             None => self.look(ordinal),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_alone_decide_whether_two_texts_are_the_same() {
-        let same = |a: &str, b: &str| word_hash(a) == word_hash(b);
-        assert!(same("The Fox, jumping!", "the fox jumping"));
-        assert!(!same("the fox jumping", "the jumping fox"));
-        assert!(!same("ab c", "a bc"));
-        assert_eq!(word_hash(" … "), None);
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn by_text(features: &Features, asked: &Asked, filters: &Filters) -> 
     if filters.same_title && same(features.title, |positive| positive.title) {
         return Some(Filter::SameTitle);
     }
-    if filters.exact_duplicate && same(features.words, |positive| positive.words) {
+    if filters.exact_duplicate && same(features.print.words, |positive| positive.print.words) {
         return Some(Filter::ExactDuplicate);
     }
     if filters.near_duplicate.is_some_and(|threshold| similarity(features, asked) >= threshold) {
@@ -162,8 +162,8 @@ pub(super) fn reads_texts(filters: &Filters, shelter: &Shelter) -> bool {
 
 /// Estimated Jaccard similarity with the most similar positive.
 pub(super) fn similarity(features: &Features, asked: &Asked) -> f64 {
-    let Some(own) = &features.signature else { return 0.0 };
-    let to = |positive: &Features| positive.signature.as_ref().map_or(0.0, |other| own.similarity(other));
+    let Some(own) = &features.print.signature else { return 0.0 };
+    let to = |positive: &Features| positive.print.signature.as_ref().map_or(0.0, |other| own.similarity(other));
     asked.features.iter().map(|positive| to(positive)).fold(0.0, f64::max)
 }
 
@@ -176,7 +176,8 @@ pub(super) struct Signs {
 
 impl Signs {
     pub(super) fn of(features: &Features, asked: &Asked) -> Self {
-        let twin = features.words.is_some() && asked.features.iter().any(|positive| positive.words == features.words);
+        let words = features.print.words;
+        let twin = words.is_some() && asked.features.iter().any(|positive| positive.print.words == words);
         Signs {
             answer: asked.answers.as_ref().is_some_and(|a| a.held_by(&features.tokens, Matching::Korean)),
             duplicate: twin || similarity(features, asked) >= super::options::NEAR_DUPLICATE,

@@ -12,8 +12,7 @@
 //! 3. a twin of a judged one: the same words, or [`NEAR_DUPLICATE`] shared shingles, whatever is asked of twins of the
 //!    mined questions' own positives.
 //!
-//! Twins are found without comparing all pairs. Signatures have 128 minima, and of twins 64 agree; so at least one of any
-//! 65 agrees, and only passages that share one of the first 65 are compared. Nothing is missed.
+//! Twins are found without comparing all pairs, and none is missed ([`crate::text::twins`]).
 //!
 //! Cost: a search a protected question that has an answer, half a second for SQuAD's; some microseconds for each passage
 //! whose text is looked at.
@@ -27,7 +26,7 @@ use crate::eval::answers::{Answers, Matching, Tokens};
 use crate::search::Searcher;
 use crate::sparse::SparseIndex;
 use crate::text;
-use crate::text::shingles::{HASHES, Signature};
+use crate::text::twins::{Print, Twins};
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -39,11 +38,8 @@ const BEST: usize = 5;
 pub(super) struct Shelter {
     /// Judged relevant, or answering.
     places: HashSet<Ordinal>,
-    /// Words of judged passages.
-    words: HashSet<u64>,
-    signatures: Vec<Signature>,
-    /// `(function, minimum, place in signatures)` of the first functions, ascending.
-    minima: Vec<(u8, u32, u32)>,
+    /// What judged passages are known by.
+    judged: Twins,
 }
 
 /// What shelters the passages that answer the questions of some sets. Answers are looked for as the filter does it, and
@@ -63,16 +59,9 @@ pub(super) fn protected(searcher: &Searcher, sets: &[QuerySet], options: &MineOp
 
 impl Shelter {
     fn of(sparse: &SparseIndex, judged: &[Ordinal]) -> Result<Self> {
-        let features: Vec<Features> =
-            judged.par_iter().map(|ordinal| Ok(Features::of(&sparse.passage(*ordinal)?))).collect::<Result<_>>()?;
-        let words = features.iter().filter_map(|features| features.words).collect();
-        let signatures: Vec<Signature> = features.into_iter().filter_map(|features| features.signature).collect();
-        let first = |(signature, at): (&Signature, u32)| {
-            firsts(signature).map(|(function, minimum)| (function, minimum, at)).collect::<Vec<_>>()
-        };
-        let mut minima: Vec<(u8, u32, u32)> = signatures.iter().zip(0..).flat_map(first).collect();
-        minima.sort_unstable();
-        Ok(Shelter { places: judged.iter().copied().collect(), words, signatures, minima })
+        let prints: Vec<Print> =
+            judged.par_iter().map(|ordinal| Ok(Print::of(&sparse.passage(*ordinal)?.text))).collect::<Result<_>>()?;
+        Ok(Shelter { places: judged.iter().copied().collect(), judged: Twins::new(prints, NEAR_DUPLICATE) })
     }
 
     /// How many passages answer a protected question, their twins left out.
@@ -92,22 +81,8 @@ impl Shelter {
 
     /// Whether a passage is a twin of one that is judged relevant to a protected question.
     pub(super) fn repeats(&self, features: &Features) -> bool {
-        if features.words.is_some_and(|words| self.words.contains(&words)) {
-            return true;
-        }
-        let Some(own) = &features.signature else { return false };
-        firsts(own).any(|key| {
-            let from = self.minima.partition_point(|(function, minimum, _)| (*function, *minimum) < key);
-            let mut met = self.minima[from..].iter().take_while(|(function, minimum, _)| (*function, *minimum) == key);
-            met.any(|(_, _, at)| self.signatures[*at as usize].similarity(own) >= NEAR_DUPLICATE)
-        })
+        self.judged.any(&features.print)
     }
-}
-
-/// The minima of which twins share at least one.
-fn firsts(signature: &Signature) -> impl Iterator<Item = (u8, u32)> + '_ {
-    let agree = (NEAR_DUPLICATE * HASHES as f64).ceil() as usize;
-    (0u8..).zip(signature.minima().iter().copied()).take(HASHES + 1 - agree)
 }
 
 /// Passages that hold the answer of a question they are among the best for.

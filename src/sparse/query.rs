@@ -6,7 +6,7 @@
 //!
 //! Cost: a look-up in each part's dictionary for each distinct term.
 
-use super::guard::damaged;
+use super::guard::{damaged, guard};
 use super::index::SparseIndex;
 use super::part::unreadable;
 use super::weighting::{Weighting, idf, log_tf, smart_idf};
@@ -59,6 +59,13 @@ macro_rules! with_model {
 pub(crate) use with_model;
 
 impl SparseIndex {
+    /// A text's distinct terms that the collection holds, in order of first occurrence, each with the number of passages
+    /// that hold it.
+    pub fn known_terms(&self, text: &str) -> Result<Vec<(String, u64)>> {
+        let terms = guard(&self.folder, || self.query_terms(text, &Weighting::TfIdf))?;
+        Ok(terms.into_iter().map(|term| (term.text, term.df)).collect())
+    }
+
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
     pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
         let mut order: HashMap<String, usize> = HashMap::new();
@@ -127,6 +134,8 @@ mod tests {
         // `wordM` is i mod 7 and i mod 31: word3 stands in 3, 10; a stone in all but 4, 8, 12 (0 has it in its title).
         assert_eq!(seen, [("word3", 2, 2), ("stone", 1, 11)]);
         assert!((f64::from(terms[0].weight) - 2.0 * idf(14, 2)).abs() < 1e-6);
+        let known = index.known_terms("word3 unseen the Stones word3").unwrap();
+        assert_eq!(known, [("word3".to_string(), 2), ("stone".to_string(), 11)]);
         // TF-IDF: the query's vector has length 1, and each weight one more idf.
         let terms = index.query_terms("word3 stone word3", &Weighting::TfIdf).unwrap();
         let norm: f64 = terms.iter().map(|t| (f64::from(t.weight) / t.idf).powi(2)).sum();

@@ -33,12 +33,25 @@ impl SparseIndex {
     /// The best `k` passages for a text, best first, equal scores by ordinal. Only passages that score above 0 are
     /// ranked: those that share a term of some weight. The text is words, never a query language.
     pub fn search(&self, text: &str, weighting: &Weighting, k: usize) -> Result<Ranking<Ordinal>> {
+        self.search_some(text, weighting, k, |_| true)
+    }
+
+    /// As [`SparseIndex::search`], with those of the text's terms alone that `counts` says yes to; they weigh what they
+    /// weigh in the whole text.
+    pub fn search_some(
+        &self,
+        text: &str,
+        weighting: &Weighting,
+        k: usize,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<Ranking<Ordinal>> {
         weighting.check()?;
         if k == 0 {
             return Ok(Ranking::default());
         }
         guard(&self.folder, || {
-            let terms = self.query_terms(text, weighting)?;
+            let mut terms = self.query_terms(text, weighting)?;
+            terms.retain(|term| counts(&term.text));
             let mut best = TopK::new(k);
             for (number, part) in self.parts.iter().enumerate() {
                 with_model!(self, part, weighting, |model| search_part(part, number, &terms, &model, &mut best)?);
@@ -329,6 +342,21 @@ mod tests {
         }
         assert!(index.search("stone", &Weighting::default(), 0).unwrap().is_empty());
         assert_eq!(index.search("stone", &Weighting::default(), usize::MAX).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn some_terms_weigh_what_they_weigh_among_all() {
+        let (_folder, index) = index(&many(40), &[17]);
+        for weighting in ["bm25", "bm25(title=2)", "tfidf"] {
+            let weighting = weighting.parse().unwrap();
+            let found = index.search_some("common stone word3", &weighting, 50, |term| term == "word3").unwrap();
+            assert!(found.len() > 5);
+            for (ordinal, score) in found.iter() {
+                let terms = index.explain("common stone word3", &weighting, *ordinal).unwrap();
+                let own = terms.iter().find(|term| term.term == "word3").unwrap();
+                assert_eq!(f64::from(own.score).to_bits(), score.to_bits());
+            }
+        }
     }
 
     #[test]

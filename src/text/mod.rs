@@ -1,8 +1,9 @@
-//! Text as every room sees it: normalisation, script runs, words, Korean particles, shingles.
+//! Text as every room sees it: normalisation, script runs, words, Korean particles, shingles, twins.
 
 pub mod particles;
 pub mod scripts;
 pub mod shingles;
+pub mod twins;
 pub mod words;
 
 use std::borrow::Cow;

@@ -3,8 +3,11 @@
 //! A text comes in and becomes the set of its *shingles*: runs of three consecutive words (Hangul and other unspaced words
 //! count by their own text, lower-cased). The share two sets have in common, `J = |A ∩ B| / |A ∪ B|` (Jaccard), is
 //! estimated by the share of [`HASHES`] independent hash functions whose minimum over both sets is equal; its standard
-//! error is at most `½ / √128 ≈ .044`. Bands of four minima find candidates without comparing all pairs
-//! (locality-sensitive hashing): a pair with `J = .8` is met with probability `1 − (1 − .8⁴)³² > .9999`.
+//! error is at most `½ / √128 ≈ .044`.
+//!
+//! Candidates are found without comparing all pairs (locality-sensitive hashing). Two signatures that agree in at least
+//! `a = ⌈128 t⌉` minima differ in `128 − a` at most; cut into `128 − a + 1` bands, one band has to be equal. So of the pairs
+//! whose estimate is at least `t` none is missed. For `t = .8` these are 26 bands of four or five minima.
 //!
 //! ```
 //! use parallax::text::shingles::NearDuplicates;
@@ -15,7 +18,7 @@
 //! assert_eq!(seen.insert_or_match(&text("firs")), Some(0));
 //! ```
 //!
-//! Cost: linear in the text for a signature; 512 bytes and 32 table entries a kept text. Sources: A. Broder, "On the
+//! Cost: linear in the text for a signature; 512 bytes and 26 table entries a kept text. Sources: A. Broder, "On the
 //! resemblance and containment of documents", 1997; P. Indyk and R. Motwani, "Approximate nearest neighbors", 1998.
 
 use super::words;
@@ -24,8 +27,6 @@ use std::collections::HashMap;
 
 /// Hash functions a signature.
 pub const HASHES: usize = 128;
-/// Minima a band.
-const BAND: usize = 4;
 /// Words a shingle.
 const SHINGLE: usize = 3;
 /// Estimated Jaccard similarity from which two texts are near duplicates.
@@ -44,26 +45,40 @@ impl Signature {
         if words.is_empty() {
             return None;
         }
+        let shingles = words.windows(SHINGLE.min(words.len()));
+        Some(Signature::of_hashes(
+            shingles.map(|shingle| shingle.iter().fold(0, |joined: u64, word| mix(joined.rotate_left(17) ^ word))),
+        ))
+    }
+
+    /// The signature of a set of words, in any order and each once: for texts too short for shingles. `None` of none.
+    pub fn of_words<'w>(words: impl IntoIterator<Item = &'w str>) -> Option<Self> {
+        let mut words = words.into_iter().map(|word| hash(word.as_bytes())).peekable();
+        words.peek()?;
+        Some(Signature::of_hashes(words))
+    }
+
+    fn of_hashes(hashes: impl Iterator<Item = u64>) -> Self {
         let mut minima = [u32::MAX; HASHES];
-        for shingle in words.windows(SHINGLE.min(words.len())) {
-            let joined = shingle.iter().fold(0, |joined: u64, word| mix(joined.rotate_left(17) ^ word));
+        for hash in hashes {
             for (i, minimum) in minima.iter_mut().enumerate() {
                 // One strong hash, mixed with each function's own constant.
-                let value = (mix(joined ^ (i as u64 + 1).wrapping_mul(GOLDEN)) >> 32) as u32;
+                let value = (mix(hash ^ (i as u64 + 1).wrapping_mul(GOLDEN)) >> 32) as u32;
                 *minimum = value.min(*minimum);
             }
         }
-        Some(Signature(Box::new(minima)))
+        Signature(Box::new(minima))
     }
 
-    /// The minima, one a hash function.
-    pub(crate) fn minima(&self) -> &[u32; HASHES] {
-        &self.0
-    }
-
-    /// One key a band; texts that share a key are candidates.
-    pub fn bands(&self) -> impl Iterator<Item = u64> {
-        self.0.chunks(BAND).map(|minima| minima.iter().fold(0, |key, minimum| mix(key ^ u64::from(*minimum))))
+    /// One key a band; signatures whose estimated similarity is at least `threshold` share one of them. A band's number is
+    /// part of its key, so that one table holds all bands.
+    pub fn bands(&self, threshold: f64) -> impl Iterator<Item = u64> {
+        let agree = ((threshold * HASHES as f64).ceil() as usize).clamp(1, HASHES);
+        let count = HASHES + 1 - agree;
+        (0..count).map(move |band| {
+            let minima = &self.0[band * HASHES / count..(band + 1) * HASHES / count];
+            minima.iter().fold(mix(band as u64 + 1), |key, minimum| mix(key ^ u64::from(*minimum)))
+        })
     }
 
     /// Estimated Jaccard similarity of the two texts' shingles, 0 to 1.
@@ -76,7 +91,7 @@ impl Signature {
 #[derive(Default)]
 pub struct NearDuplicates {
     kept: Vec<Signature>,
-    bands: HashMap<(u8, u64), Vec<u32>>,
+    bands: HashMap<u64, Vec<u32>>,
 }
 
 impl NearDuplicates {
@@ -84,7 +99,7 @@ impl NearDuplicates {
     /// A text without a word equals nothing and is not kept.
     pub fn insert_or_match(&mut self, text: &str) -> Option<u32> {
         let signature = Signature::of(text)?;
-        let keys: Vec<(u8, u64)> = (0..).zip(signature.bands()).collect();
+        let keys: Vec<u64> = signature.bands(THRESHOLD).collect();
         let met = keys.iter().filter_map(|key| self.bands.get(key)).flatten();
         let twin = met.filter(|kept| self.kept[**kept as usize].similarity(&signature) >= THRESHOLD).min().copied();
         if twin.is_none() {
@@ -135,6 +150,16 @@ mod tests {
         assert_eq!(seen.insert_or_match(&text(17, 60).join(", ").to_uppercase()), Some(7));
         assert_eq!(seen.insert_or_match(""), None);
         assert_eq!(seen.insert_or_match("..."), None);
+    }
+
+    #[test]
+    fn sets_of_words_have_no_order() {
+        let of = |text: &str| Signature::of_words(text.split_whitespace());
+        assert_eq!(of("who built the tower"), of("the tower who built built"));
+        assert_eq!(of(" "), None);
+        // Four words of five are shared.
+        let share = of("a b c d e").unwrap().similarity(&of("a b c d").unwrap());
+        assert!((share - 0.8).abs() < 0.15, "{share}");
     }
 
     #[test]

@@ -29,6 +29,16 @@ pub fn spans(text: &str) -> Vec<(usize, usize)> {
     spans
 }
 
+/// Letters and digits alone, lower-cased: what of a text can be compared whatever its spacing and punctuation.
+///
+/// ```
+/// use parallax::text::words::letters;
+/// assert!(letters("이순신장군은 1592년에").contains(&letters("이순신 장군")));
+/// ```
+pub fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 /// Byte ranges of the sentences of a text: a full stop, question or exclamation mark (also the full-width ones)
 /// followed by white space ends one, unless what stands before the stop is a single letter or a short abbreviation.
 ///
@@ -92,6 +102,12 @@ mod tests {
             let visible = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             prop_assert_eq!(visible(&kept), visible(&text));
         }
+    }
+
+    #[test]
+    fn letters_see_through_spacing_and_punctuation() {
+        assert!(letters("the e-mail  list").contains(&letters("Email List")));
+        assert_eq!(letters(" … "), "");
     }
 
     #[test]

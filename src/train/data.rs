@@ -10,13 +10,14 @@
 
 use super::options::TrainOptions;
 use super::tower::{Packed, Tower, passage_text};
-use super::twins::{self, root};
 use crate::collection::examples::{ExamplePassage, TrainingExample};
 use crate::encoder::contract::Role;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Stage};
 use crate::storage::sha256;
 use crate::text::nfc;
+use crate::text::shingles::Signature;
+use crate::text::twins::{self, root};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -154,7 +155,7 @@ impl<'a> Data<'a> {
         data.passages =
             tokenise(passages.len(), |i| passage.tokens(&passage_text(passages[i]), Role::Passage), progress)?;
         data.groups = match options.near_duplicates {
-            true => twins::groups(passages.len(), |i| passage_text(passages[i]), progress)?,
+            true => twins::groups(&signatures(passages, progress)?),
             false => (0..passages.len() as u32).collect(),
         };
         progress.finish(Stage::Tokenizing);
@@ -263,6 +264,16 @@ impl<'a> Data<'a> {
         report.unknown = queries.iter().chain(&passages).filter(|length| **length == 0).count();
         report.longest = (queries.into_iter().max().unwrap_or(0), passages.into_iter().max().unwrap_or(0));
     }
+}
+
+/// What twins among the passages are known by.
+fn signatures(passages: &[&ExamplePassage], progress: &dyn Progress) -> Result<Vec<Option<Signature>>> {
+    let mut signatures = Vec::with_capacity(passages.len());
+    for block in passages.chunks(BLOCK) {
+        progress.checkpoint()?;
+        signatures.par_extend(block.par_iter().map(|passage| Signature::of(&passage_text(passage))));
+    }
+    Ok(signatures)
 }
 
 /// Tokenises `n` texts on all threads.

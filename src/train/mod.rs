@@ -23,7 +23,6 @@ pub mod options;
 mod static_folder;
 pub mod tower;
 pub mod trainer;
-pub(crate) mod twins;
 pub mod vocabulary;
 
 pub use options::TrainOptions;

@@ -10,6 +10,7 @@ fn every_help_screen_is_as_reviewed() {
         "build-index",
         "query",
         "compare",
+        "audit",
         "mine-negatives",
         "train",
         "loop",

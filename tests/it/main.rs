@@ -3,12 +3,16 @@
 
 mod support;
 
+/// `audit`: planted faults, and the gate.
+mod audit;
 /// `build-index`: what is read, published, and survives.
 mod build_index;
 /// `compare`: parity with trec_eval and with published baselines.
 mod compare;
 /// `demo`: the bare binary anywhere.
 mod demo;
+/// `compare --diagnose`: causes on the screen and as JSON lines.
+mod diagnose;
 /// Every error a user can cause: message, hint, exit code.
 mod errors;
 /// Encoders from a hub on loopback.
@@ -28,6 +32,8 @@ mod mine_negatives;
 mod query;
 /// The README's commands.
 mod readme;
+/// `compare --report`: files, earlier reports, the page in a browser.
+mod report;
 /// The house rules as tests.
 mod tidy;
 /// `train`: folders, verdicts, gates, refusals.

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Foreign crates and the only rooms that may name them.
-const WALLS: [(&str, &[&str]); 10] = [
+const WALLS: [(&str, &[&str]); 11] = [
     ("tantivy", &["sparse/"]),
     ("candle_core", &["encoder/", "train/"]),
     ("candle_nn", &["encoder/", "train/"]),
@@ -25,6 +25,7 @@ const WALLS: [(&str, &[&str]); 10] = [
     ("hf_hub", &["cli/fetch.rs"]),
     ("hnsw_rs", &["dense/build_hnsw_rs.rs"]),
     ("memmap2", &["storage.rs"]),
+    ("maud", &["compare/report/"]),
     ("clap", &["cli/"]),
 ];
 
@@ -86,7 +87,8 @@ fn a_foreign_crate_has_one_wall() {
 
 #[test]
 fn unsafe_code_stays_in_the_kernel_and_behind_the_map() {
-    let word = regex::Regex::new(r"\bunsafe\b").unwrap();
+    // `unsafe-inline` is a word of web pages.
+    let word = regex::Regex::new(r"\bunsafe\b(?:[^-]|$)").unwrap();
     for (name, code) in code() {
         let allowed = name.starts_with("kernel/") || name == "storage.rs";
         assert!(allowed || !word.is_match(&code), "{name} is unsafe outside `kernel` and `storage`");

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::learn::apart::{self, Known, part};
 use crate::learn::held_out::{Half, half};
 use crate::random::Random;
-use crate::train::twins::root;
+use crate::text::twins::root;
 use std::collections::{BTreeSet, HashMap};
 
 /// One group of questions in so many is held out.

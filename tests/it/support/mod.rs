@@ -1,5 +1,7 @@
 //! A folder and a command of its own for every test, and output made comparable.
 
+pub mod browser;
+
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
