@@ -7,6 +7,7 @@
 
 pub mod report;
 pub mod system;
+pub mod tune;
 
 pub use system::System;
 
@@ -99,6 +100,7 @@ pub fn compare(
     progress: &dyn Progress,
 ) -> Result<Comparison> {
     let baseline = options.baseline.as_deref().map(|name| find_baseline(&options.systems, name)).transpose()?;
+    options.systems.iter().try_for_each(|system| system.check(searcher.index().manifest()))?;
     let judged: Vec<&Query> = set.queries.iter().filter(|query| set.qrels.get(&query.id).is_some()).collect();
     if judged.is_empty() {
         return Err(Error::bad_input("no query of the data set has a judgment, so there is nothing to measure")
@@ -116,7 +118,7 @@ pub fn compare(
         let started = Instant::now();
         let run = match system {
             System::File { run, .. } => run.clone(),
-            System::Index { name, request } => {
+            System::Index { name, request, .. } => {
                 let request = SearchRequest { k, depth: options.depth.max(k), how: options.how, ..request.clone() };
                 run_index(searcher, &judged, name, &request, progress)?
             }

@@ -79,6 +79,18 @@ impl Measure {
         }
     }
 
+    /// The measure of one ranking whose passages have these grades (`None` is unjudged), best first; `ideal` are the
+    /// positive grades of all judged passages, highest first. Measures of answers have no such value: 0.
+    ///
+    /// ```
+    /// use parallax::Measure;
+    /// let value = Measure::ReciprocalRank(Some(10)).of_grades(vec![None, Some(0), Some(1)], vec![1]);
+    /// assert_eq!(value, 1.0 / 3.0);
+    /// ```
+    pub fn of_grades(self, grades: Vec<Option<i32>>, ideal: Vec<i32>) -> f64 {
+        Ranked { grades, ideal }.judged(self)
+    }
+
     /// How answers are matched, for the measures that ask for answers instead of judgments.
     pub fn matching(self) -> Option<Matching> {
         match self {

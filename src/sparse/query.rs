@@ -6,7 +6,7 @@
 //!
 //! Cost: a look-up in each part's dictionary for each distinct term.
 
-use super::guard::damaged;
+use super::guard::{damaged, guard};
 use super::index::SparseIndex;
 use super::part::unreadable;
 use super::weighting::{Weighting, idf, log_tf, smart_idf};
@@ -59,6 +59,15 @@ macro_rules! with_model {
 pub(crate) use with_model;
 
 impl SparseIndex {
+    /// How many terms a text has, each as often as it occurs, and the sum of BM25's inverse document frequencies of those
+    /// that the collection has: how much there is to be found by words.
+    pub fn idf_mass(&self, text: &str) -> Result<(usize, f64)> {
+        let mut terms = 0;
+        self.analyzer().for_each_term(text, |_| terms += 1);
+        let known = guard(&self.folder, || self.query_terms(text, &Weighting::default()))?;
+        Ok((terms, known.iter().map(|term| f64::from(term.query_tf) * term.idf).sum()))
+    }
+
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
     pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
         let mut order: HashMap<String, usize> = HashMap::new();
@@ -127,6 +136,10 @@ mod tests {
         // `wordM` is i mod 7 and i mod 31: word3 stands in 3, 10; a stone in all but 4, 8, 12 (0 has it in its title).
         assert_eq!(seen, [("word3", 2, 2), ("stone", 1, 11)]);
         assert!((f64::from(terms[0].weight) - 2.0 * idf(14, 2)).abs() < 1e-6);
+        // "the" is left out by analysis, "unseen" has no idf here.
+        let (count, mass) = index.idf_mass("word3 unseen the Stones word3").unwrap();
+        assert_eq!(count, 4);
+        assert!((mass - 2.0 * idf(14, 2) - idf(14, 11)).abs() < 1e-12);
         // TF-IDF: the query's vector has length 1, and each weight one more idf.
         let terms = index.query_terms("word3 stone word3", &Weighting::TfIdf).unwrap();
         let norm: f64 = terms.iter().map(|t| (f64::from(t.weight) / t.idf).powi(2)).sum();
