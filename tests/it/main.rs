@@ -16,6 +16,8 @@ mod errors;
 mod fetch;
 /// Damaged and old files.
 mod formats;
+/// Fusion: engines' presets, tuning, its file.
+mod fusion;
 /// Every help screen.
 mod help;
 /// `loop`: rounds, kills and resumption.

@@ -4,6 +4,7 @@ use crate::collection::{Ordinal, PassageId, Query, QueryId, QuerySet};
 use crate::dense::SearchHow;
 use crate::error::{Error, Result};
 use crate::eval::Measure;
+use crate::fusion::normalize::Side;
 use crate::fusion::predict::{self, COUNT};
 use crate::fusion::{Candidate, Fusion, fuse};
 use crate::progress::Progress;
@@ -19,7 +20,7 @@ pub struct Contest {
     pub features: [f64; COUNT],
     /// Candidates by ordinal, each scored on both sides.
     pub candidates: Vec<Candidate>,
-    /// Which whole passage each of them is, or is a chunk of.
+    /// Which whole passage each of them is, or is a chunk of: numbers in the order of the passages' ids.
     pub documents: Vec<u32>,
     /// Their grades; `None` is unjudged.
     pub grades: Vec<Option<i32>>,
@@ -35,34 +36,39 @@ impl Contest {
             other => *other,
         };
         let ranking = fuse(&self.candidates, &fusion);
-        self.measure(ranking.iter().map(|(ordinal, _)| *ordinal), measure)
+        self.measure(ranking.iter().map(|(ordinal, score)| (*ordinal, score)), measure)
     }
 
     /// The measure of one side's own list.
-    pub(super) fn value_of_list(&self, rank: fn(&Candidate) -> Option<usize>, measure: Measure) -> f64 {
-        let mut list: Vec<(usize, Ordinal)> =
-            self.candidates.iter().filter_map(|candidate| Some((rank(candidate)?, candidate.ordinal))).collect();
-        list.sort_unstable();
-        self.measure(list.into_iter().map(|(_, ordinal)| ordinal), measure)
+    pub(super) fn value_of_list(&self, side: Side, measure: Measure) -> f64 {
+        let place = |candidate: &Candidate| match side {
+            Side::Sparse => Some((candidate.sparse_rank?, candidate.ordinal, candidate.sparse)),
+            Side::Dense => Some((candidate.dense_rank?, candidate.ordinal, candidate.dense)),
+        };
+        let mut list: Vec<(usize, Ordinal, f64)> = self.candidates.iter().filter_map(place).collect();
+        list.sort_unstable_by_key(|(rank, ..)| *rank);
+        self.measure(list.into_iter().map(|(_, ordinal, score)| (ordinal, score)), measure)
     }
 
-    /// The first chunk of each passage stands for it; nothing is looked at beyond the measure's cut-off.
-    fn measure(&self, order: impl Iterator<Item = Ordinal>, measure: Measure) -> f64 {
-        let mut seen = Vec::new();
-        let mut grades = Vec::new();
-        for ordinal in order {
-            if measure.cutoff().is_some_and(|k| grades.len() >= k) {
+    /// As a comparison measures a run: the best chunk of each passage stands for it, equal scores go by id descending.
+    fn measure(&self, order: impl Iterator<Item = (Ordinal, f64)>, measure: Measure) -> f64 {
+        let cutoff = measure.cutoff().unwrap_or(usize::MAX);
+        let mut seen = vec![false; self.documents.len()];
+        let mut kept: Vec<(f64, u32, Option<i32>)> = Vec::new();
+        for (ordinal, score) in order {
+            // Nothing below the last one that counts can come before it.
+            if kept.len() >= cutoff && kept.last().is_some_and(|last| score < last.0) {
                 break;
             }
             let Ok(at) = self.candidates.binary_search_by_key(&ordinal, |candidate| candidate.ordinal) else {
                 continue;
             };
-            if !seen.contains(&self.documents[at]) {
-                seen.push(self.documents[at]);
-                grades.push(self.grades[at]);
+            if !std::mem::replace(&mut seen[self.documents[at] as usize], true) {
+                kept.push((score, self.documents[at], self.grades[at]));
             }
         }
-        measure.of_grades(grades, self.ideal.clone())
+        kept.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        measure.of_grades(kept.into_iter().map(|(.., grade)| grade).collect(), self.ideal.clone())
     }
 }
 
@@ -93,12 +99,10 @@ pub fn contests(
         let candidates = ranked.candidates();
         let ids = candidates.iter().map(|candidate| sparse.judged_id(candidate.ordinal));
         let ids: Vec<PassageId> = ids.collect::<Result<_>>()?;
-        let mut numbers: HashMap<&PassageId, u32> = HashMap::new();
-        let documents = ids.iter().map(|id| {
-            let next = numbers.len() as u32;
-            *numbers.entry(id).or_insert(next)
-        });
-        let documents = documents.collect();
+        let mut distinct: Vec<&PassageId> = ids.iter().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let documents = ids.iter().map(|id| distinct.partition_point(|other| *other < id) as u32).collect();
         let mut ideal: Vec<i32> = set
             .qrels
             .get(&query.id)
@@ -182,8 +186,12 @@ mod tests {
         let measure = Measure::ReciprocalRank(Some(10));
         let sparse = Fusion::Convex { weight: 0.0, normalizer: crate::fusion::Normalizer::MinMax };
         assert_eq!(contest.value(&sparse, measure), 0.5);
-        assert_eq!(contest.value_of_list(|c| c.sparse_rank, measure), 0.5);
-        assert_eq!(contest.value_of_list(|c| c.dense_rank, measure), 0.0);
+        assert_eq!(contest.value_of_list(Side::Sparse, measure), 0.5);
+        assert_eq!(contest.value_of_list(Side::Dense, measure), 0.0);
         assert_eq!(contest.value(&sparse, Measure::Success(1)), 0.0);
+        // Equal scores go by id descending, as in run files, also beyond the cut-off.
+        let mut equal = contest;
+        equal.candidates.iter_mut().for_each(|candidate| candidate.sparse = 9.0);
+        assert_eq!(equal.value_of_list(Side::Sparse, Measure::Success(1)), 1.0);
     }
 }
