@@ -1,6 +1,6 @@
 //! Fusion from the command line: engines' ways, tuning on judged questions, and the file that carries its result.
 
-use crate::support::{TestEnv, repository};
+use crate::support::{TestEnv, needed, repository};
 use serde_json::Value;
 
 fn bundled(env: &TestEnv) -> String {
@@ -65,6 +65,7 @@ fn an_engine_s_way_answers_and_is_compared_and_unknown_ones_are_answered_with_th
 fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
     let env = TestEnv::new();
     let dev = bundled(&env);
+    assert!(env.ok("info b").contains("questions would give it 0."), "the weight has an interval");
     let before = std::fs::read(env.path("indexes/b/gen-1/manifest.json")).unwrap();
     let tuned = env.run_words(&["compare", "b", "--data", &dev, "--tune-fusion", "f.json"]);
     assert_eq!(tuned.code, 0, "{}", tuned.stderr);
@@ -151,4 +152,34 @@ fn damaged_files_and_hopeless_questions_are_refused() {
     env.write("q.tsv", format!("query-id\tcorpus-id\tscore\nq1\t{}\t1\n", passage["hits"][0]["id"].as_str().unwrap()));
     let few = ["compare", "b", "--queries", "q.jsonl", "--qrels", "q.tsv", "--tune-fusion", "f.json"];
     refuse(&few, "1 judged queries in 1 groups");
+}
+
+/// Builds an index with the built-in encoder, tunes on its questions, and gives what was tried with its means.
+fn tried(env: &TestEnv, source: &str) -> impl Fn(&str) -> f64 + use<> {
+    let built = env.run_words(&["build-index", source, "--name", "x"]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let tuned = env.run_words(&["compare", "x", "--data", source, "--tune-fusion", "f.json"]);
+    assert_eq!(tuned.code, 0, "{}", tuned.stderr);
+    let file: Value = serde_json::from_slice(&std::fs::read(env.path("f.json")).unwrap()).unwrap();
+    let tried = file["evidence"]["tried"].as_array().unwrap().clone();
+    move |name: &str| {
+        let found = tried.iter().find(|tried| tried["name"].as_str().unwrap().starts_with(name));
+        found.unwrap_or_else(|| panic!("{name} is none of {tried:?}"))["mean"].as_f64().unwrap()
+    }
+}
+
+#[test]
+fn neither_the_default_nor_a_weight_per_query_loses_to_the_better_side() {
+    let Some(data) = needed("PARALLAX_TEST_DATA", "fusion against the better side on SciFact and KorQuAD") else {
+        return;
+    };
+    // An encoder that helps, and one that knows nothing of the language.
+    for (name, rrf_loses) in [("scifact", 0.02), ("korquad/KorQuAD_v1.0_dev.json", 0.3)] {
+        let env = TestEnv::new();
+        let mean = tried(&env, data.join(name).to_str().unwrap());
+        let better = mean("sparse alone").max(mean("dense alone"));
+        assert!(mean("the index's own") >= better - 0.005, "{name}");
+        assert!(mean("per-query weight") >= better - 0.005, "{name}");
+        assert!(mean("rrf(k=60)") < better - rrf_loses, "{name}: where a side is weak, ranks alone drag it down");
+    }
 }
