@@ -3,7 +3,8 @@
 //! In flow a [`Searcher`], a [`QuerySet`] and [`System`]s; out flows a [`Comparison`]: one [`Run`] and one
 //! [`Evaluation`] a system, over the same judged queries. A run file of any other tool is a system too. What the
 //! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
-//! named, each other system has its paired difference to it ([`crate::eval::significance`]).
+//! named, each other system has its paired difference to it ([`crate::eval::significance`]). What the judged queries say
+//! about the fusion itself is [`mod@tune`]'s to find.
 
 pub mod report;
 pub mod system;
@@ -23,6 +24,7 @@ use crate::search::{Mode, SearchRequest, Searcher};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
+use system::LEAST_DEPTH;
 
 /// What to compare.
 pub struct CompareOptions {
@@ -112,7 +114,7 @@ pub fn compare(
         let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
         return Err(Error::bad_input(message).hint("was the index built from another collection?"));
     }
-    let k = options.measures.iter().map(|measure| measure.cutoff().unwrap_or(0)).max().unwrap_or(0).max(100);
+    let k = options.measures.iter().map(|measure| measure.cutoff().unwrap_or(0)).max().unwrap_or(0).max(LEAST_DEPTH);
     let mut asked = Vec::new();
     for system in &options.systems {
         let started = Instant::now();

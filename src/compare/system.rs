@@ -41,6 +41,9 @@ pub enum System {
     },
 }
 
+/// Fewest passages a system is asked for, and a side offers to fusion, whatever a measure looks at.
+pub(super) const LEAST_DEPTH: usize = 100;
+
 const KNOWN: &str = "systems are `bm25`, `bm25(k1=1.2,b=.75)`, `tfidf`, `dense`, `hybrid`, `hybrid(rrf)`, \
                      `hybrid(weight=.3)`, `hybrid(ENGINE)`, `hybrid(FILE)`, `run:FILE`";
 

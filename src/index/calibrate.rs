@@ -14,6 +14,12 @@
 //! whole sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find
 //! than questions do. The mixture and the half standard error were chosen by that comparison, on SciFact, SQuAD dev and
 //! KorQuAD dev with the built-in encoder, one trained on SQuAD, and all-MiniLM-L6-v2. No table of model names is involved.
+//! On these, and on the bundled collection and KorQuAD among 60,009 passages of Korean Wikipedia, with either encoder, the
+//! fusion that is found was nowhere below the better side alone (nDCG@10); also where the English encoder finds 1 to 6 in
+//! 100 of what words find.
+//!
+//! How far chance may have moved the weight is its interval: the questions drawn again with replacement, and all of the
+//! choice made again.
 //!
 //! Cost: two encoder calls and two exact searches a pseudo-query, [`PSEUDO_QUERIES`] of them.
 

@@ -26,7 +26,8 @@ fn an_engine_s_way_answers_and_is_compared_and_unknown_ones_are_answered_with_th
         serde_json::from_str::<Value>(&outcome.stdout).unwrap()
     };
     // What an engine would make of the two ranks that are shown.
-    let by_hand: [(&str, fn(f64, f64) -> f64); 3] = [
+    type OfRanks = fn(f64, f64) -> f64;
+    let by_hand: [(&str, OfRanks); 3] = [
         ("haystack-rrf", |s, d| 30.5 / (60.0 + s) + 30.5 / (60.0 + d)),
         ("qdrant-rrf", |s, d| 1.0 / (1.0 + s) + 1.0 / (1.0 + d)),
         ("weaviate-ranked", |s, d| 0.25 / (59.0 + s) + 0.75 / (59.0 + d)),

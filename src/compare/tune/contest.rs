@@ -1,5 +1,6 @@
 //! A judged query as fusion sees it: its candidates scored on both sides, with their grades.
 
+use super::super::system::LEAST_DEPTH;
 use crate::collection::{Ordinal, PassageId, Query, QueryId, QuerySet};
 use crate::dense::SearchHow;
 use crate::error::{Error, Result};
@@ -72,8 +73,8 @@ impl Contest {
     }
 }
 
-/// Asks every judged query of a set and keeps what both sides offered. Queries without a relevant passage are left out:
-/// no fusion can be right or wrong about them.
+/// Asks every judged query of a set and keeps what both sides offered, at least 100 passages each, as a
+/// comparison does. Queries without a relevant passage are left out: no fusion can be right or wrong about them.
 pub fn contests(
     searcher: &Searcher,
     set: &QuerySet,
@@ -89,6 +90,7 @@ pub fn contests(
         ));
     }
     let groups = groups(set, &queries);
+    let depth = depth.max(LEAST_DEPTH);
     let texts: Vec<&str> = queries.iter().map(|query| query.text.as_str()).collect();
     // Complete scores do not depend on the fusion, so the cheapest one is asked for.
     let fusion = Some(Fusion::RRF);
