@@ -40,6 +40,7 @@
 //!   questions → a model folder that an index takes as it is ([`learn::train()`]).
 //! - **The loop**: all of these in rounds, through files, never through imports ([`learn::rounds`]).
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
+//! - **Tuning**: judged queries → both sides' scores → nested cross-validation over fusions → a file ([`compare::tune`]).
 //!
 //! # What never happens
 //!

@@ -16,7 +16,8 @@ use crate::collection::{Ordinal, Passage};
 use crate::dense::{DenseIndex, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::{Error, Result};
-use crate::fusion::{Candidate, Fusion, fuse};
+use crate::fusion::predict::{self, COUNT};
+use crate::fusion::{Candidate, Fusion, Signals, fuse};
 use crate::index::Index;
 use crate::progress::{Progress, Stage};
 use crate::sparse::{TermScore, Weighting};
@@ -126,6 +127,28 @@ pub struct Ranked {
     pub sparse: HashMap<Ordinal, Part>,
     /// What the dense side offered, likewise.
     pub dense: HashMap<Ordinal, Part>,
+    /// What the weight of this query was told from ([`predict::FEATURES`]), where the fusion has one per query.
+    pub features: Option<[f64; COUNT]>,
+}
+
+impl Ranked {
+    /// The candidates of a hybrid answer, by ordinal: what both sides offered, each scored on both.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |(ordinal, sparse): (&Ordinal, &Part)| {
+            let dense = self.dense.get(ordinal)?;
+            Some(Candidate {
+                ordinal: *ordinal,
+                sparse: sparse.score,
+                dense: dense.score,
+                sparse_rank: sparse.rank,
+                dense_rank: dense.rank,
+            })
+        };
+        let mut candidates: Vec<Candidate> = self.sparse.iter().filter_map(candidate).collect();
+        // Hash maps have no order; what follows must not depend on theirs.
+        candidates.sort_unstable_by_key(|candidate| candidate.ordinal);
+        candidates
+    }
 }
 
 /// An index with the encoder its questions need.
@@ -232,6 +255,27 @@ impl Searcher {
         request.fusion.unwrap_or(self.index.manifest().fusion.fusion)
     }
 
+    /// What a per-query weight wants to know of a question: its words, terms and tokens.
+    pub fn signals(&self, question: &str) -> Result<Signals> {
+        let question = text::nfc(question);
+        let (terms, idf_mass) = self.index.sparse().idf_mass(&question)?;
+        let (pieces, known) = self.encoder.as_ref().map_or((0, 0), |encoder| encoder.known_tokens(&question));
+        let known = if pieces > 0 { known as f64 / pieces as f64 } else { 0.0 };
+        Ok(Signals { words: text::words::spans(&question).len(), terms, idf_mass, pieces, known })
+    }
+
+    /// Joins a question's candidates; gives the features that its weight was told from, where the fusion has one per query.
+    pub fn fuse(
+        &self,
+        question: &str,
+        candidates: &[Candidate],
+        fusion: &Fusion,
+    ) -> Result<(Ranking<Ordinal>, Option<[f64; COUNT]>)> {
+        let Fusion::PerQuery(predictor) = fusion else { return Ok((fuse(candidates, fusion), None)) };
+        let features = predict::features(&self.signals(question)?, candidates);
+        Ok((fuse(candidates, &fusion.with_weight(predictor.weight(&features))), Some(features)))
+    }
+
     fn check(&self, request: &SearchRequest) -> Result<()> {
         if request.k == 0 {
             return Err(Error::usage("`-k` is 0; ask for at least one hit"));
@@ -306,19 +350,19 @@ impl Searcher {
             None => Ranking::default(),
             Some(row) => self.dense_side()?.search(row, depth, request.how)?,
         };
-        let mut sparse_parts = parts(&sparse);
-        let mut dense_parts = parts(&found);
+        let mut ranked = Ranked { sparse: parts(&sparse), dense: parts(&found), ..Ranked::default() };
         let ranking = match request.mode {
             Mode::Sparse => sparse,
             Mode::Dense => found,
             Mode::Hybrid => {
-                let row = row.unwrap_or_default();
-                let candidates = self.complete(question, row, &mut sparse_parts, &mut dense_parts, request)?;
-                fuse(&candidates, &self.fusion(request))
+                self.complete(question, row.unwrap_or_default(), &mut ranked, request)?;
+                let (ranking, features) = self.fuse(question, &ranked.candidates(), &self.fusion(request))?;
+                ranked.features = features;
+                ranking
             }
         };
-        let ranking = self.roll_up(ranking, request.k)?;
-        Ok(Ranked { ranking, sparse: sparse_parts, dense: dense_parts })
+        ranked.ranking = self.roll_up(ranking, request.k)?;
+        Ok(ranked)
     }
 
     /// Breadth of the graph search that held the recall floor at build time; 0 without a dense side.
@@ -327,14 +371,8 @@ impl Searcher {
     }
 
     /// Scores on each side what only the other one offered.
-    fn complete(
-        &self,
-        question: &str,
-        row: &[f32],
-        sparse: &mut HashMap<Ordinal, Part>,
-        dense: &mut HashMap<Ordinal, Part>,
-        request: &SearchRequest,
-    ) -> Result<Vec<Candidate>> {
+    fn complete(&self, question: &str, row: &[f32], ranked: &mut Ranked, request: &SearchRequest) -> Result<()> {
+        let Ranked { sparse, dense, .. } = ranked;
         let missing = |from: &HashMap<Ordinal, Part>, have: &HashMap<Ordinal, Part>| {
             let mut missing: Vec<Ordinal> =
                 from.keys().filter(|ordinal| !have.contains_key(ordinal)).copied().collect();
@@ -350,16 +388,7 @@ impl Searcher {
         dense.extend(
             only_sparse.iter().zip(scores).map(|(o, score)| (*o, Part { rank: None, score: f64::from(score) })),
         );
-        let mut candidates: Vec<Candidate> = sparse
-            .iter()
-            .filter_map(|(ordinal, part)| {
-                let dense = dense.get(ordinal)?;
-                Some(Candidate { ordinal: *ordinal, sparse: part.score, dense: dense.score })
-            })
-            .collect();
-        // Hash maps have no order; what follows must not depend on theirs.
-        candidates.sort_unstable_by_key(|candidate| candidate.ordinal);
-        Ok(candidates)
+        Ok(())
     }
 
     /// Keeps the best chunk of each passage, and the best `k` of those.

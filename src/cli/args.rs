@@ -4,12 +4,12 @@ use clap::{Args, ValueEnum};
 use parallax::collection::read::{Format, OnBadLine, ReadOptions, Source};
 use parallax::dense::SearchHow;
 use parallax::fusion::Fusion;
-use parallax::index::{Index, calibrate};
+use parallax::index::{GivenFusion, Index, Manifest, calibrate};
 use parallax::search::SearchRequest;
 use parallax::sparse::Weighting;
 use parallax::{Error, ErrorKind, Mode, Result};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags every command takes.
 #[derive(Args)]
@@ -171,7 +171,8 @@ pub(crate) struct Retrieval {
 #[derive(Args)]
 #[command(next_help_heading = "Fusion")]
 pub(crate) struct Joining {
-    /// How scores are joined: convex, rrf, or a JSON file that says; the index's own fusion by default.
+    /// How scores are joined: convex, rrf, an engine's way (weaviate, qdrant-dbsf, opensearch-minmax, …; an unknown name
+    /// lists them), or a JSON file that says, as `compare --tune-fusion` writes it; the index's own fusion by default.
     #[arg(long, value_name = "HOW")]
     pub(crate) fusion: Option<String>,
     /// The dense side's share in a convex combination, 0 to 1.
@@ -180,43 +181,35 @@ pub(crate) struct Joining {
 }
 
 impl Joining {
-    /// The fusion that was asked for; `own` is the index's.
-    pub(crate) fn resolve(&self, own: Fusion) -> Result<Option<Fusion>> {
+    /// The fusion that was asked for; `own` is what the dense share comes from where only its method was.
+    pub(crate) fn given(&self, own: Fusion) -> Result<Option<GivenFusion>> {
         let own_weight = match own {
             Fusion::Convex { weight, .. } => weight,
-            Fusion::Rrf { .. } => 0.5,
+            _ => 0.5,
         };
         let convex = |weight: f64| Fusion::Convex { weight, normalizer: calibrate::NORMALIZER };
-        let fusion = match (self.fusion.as_deref(), self.weight) {
-            (None, None) => None,
-            (None | Some("convex"), Some(weight)) => Some(convex(weight)),
-            (Some("convex"), None) => Some(convex(own_weight)),
-            (Some("rrf"), None) => Some(Fusion::RRF),
-            (Some("rrf"), Some(_)) => {
+        let given = match (self.fusion.as_deref(), self.weight) {
+            (None, None) => return Ok(None),
+            (None | Some("convex"), Some(weight)) => GivenFusion::Plain(convex(weight)),
+            (Some("convex"), None) => GivenFusion::Plain(convex(own_weight)),
+            (Some(name), None) => GivenFusion::named(name)?,
+            (Some(_), Some(_)) => {
                 return Err(Error::usage(
-                    "`--weight` belongs to the convex combination; reciprocal rank fusion has none",
+                    "`--weight` belongs to the convex combination; any other fusion brings its own weights",
                 ));
             }
-            (Some(_), Some(_)) => return Err(Error::usage("`--weight` and a fusion file contradict each other")),
-            (Some(path), None) => Some(fusion_file(Path::new(path))?),
         };
-        if let Some(fusion) = fusion {
+        if let GivenFusion::Plain(fusion) = &given {
             fusion.check()?;
         }
-        Ok(fusion)
+        Ok(Some(given))
     }
-}
 
-/// Reads a fusion from JSON: `{"method": "convex", "weight": 0.4, "normalizer": "min-max"}` or `{"method": "rrf", "k": 60}`.
-pub(crate) fn fusion_file(path: &Path) -> Result<Fusion> {
-    let form =
-        r#"write `{"method": "convex", "weight": 0.4, "normalizer": "min-max"}` or `{"method": "rrf", "k": 60}`"#;
-    let bytes = std::fs::read(path)
-        .map_err(|e| Error::io(path, "read", e).hint("`--fusion` takes `convex`, `rrf` or a file").hint(form))?;
-    let fusion: Fusion = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::at_line(path, e.line() as u64, "this is no fusion").because(e).hint(form))?;
-    fusion.check().map_err(|e| e.in_file(path))?;
-    Ok(fusion)
+    /// The fusion that was asked for, where it is one for this index.
+    pub(crate) fn resolve(&self, manifest: &Manifest) -> Result<Option<Fusion>> {
+        let given = self.given(manifest.fusion.fusion)?;
+        given.map(|given| given.fit(manifest.dense.as_ref())).transpose()
+    }
 }
 
 impl Retrieval {
@@ -236,7 +229,7 @@ impl Retrieval {
             depth: self.depth.get(),
             mode,
             weighting,
-            fusion: self.joining.resolve(index.manifest().fusion.fusion)?,
+            fusion: self.joining.resolve(index.manifest())?,
             how: if self.exact { SearchHow::Exact } else { SearchHow::Auto },
         })
     }

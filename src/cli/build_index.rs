@@ -9,7 +9,7 @@ use parallax::collection::read::{self, Source};
 use parallax::dense::{self, GraphBuilder};
 use parallax::fusion::Fusion;
 use parallax::index::dedup::Dedup;
-use parallax::index::{BuildOptions, BuildReport, build};
+use parallax::index::{BuildOptions, BuildReport, GivenFusion, build};
 use parallax::sparse::Language;
 use parallax::{Error, Result};
 use std::path::PathBuf;
@@ -85,6 +85,11 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         name => Some(fetch::choice(name, ui)?),
     };
     let question_encoder = args.question_encoder.as_deref().map(|name| fetch::choice(name, ui)).transpose()?;
+    let (fusion, tuned) = match args.joining.given(Fusion::RRF)? {
+        Some(GivenFusion::Plain(fusion)) => (Some(fusion), None),
+        Some(GivenFusion::Tuned(file)) => (None, Some(*file)),
+        None => (None, None),
+    };
     let options = BuildOptions {
         sources: args::sources(&args.sources),
         read: args.reading.options(None),
@@ -98,9 +103,8 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             Duplicates::Near => Dedup::Near,
         },
         graph_builder: args.graph_builder,
-        fusion: args
-            .joining
-            .resolve(Fusion::Convex { weight: 0.5, normalizer: parallax::index::calibrate::NORMALIZER })?,
+        fusion,
+        tuned,
         judged: args
             .judged
             .as_ref()

@@ -2,6 +2,7 @@
 
 mod report;
 mod screen;
+mod tune;
 
 pub(super) use screen::screen;
 
@@ -38,7 +39,9 @@ pub(crate) struct Args {
     /// Which judgments of a BEIR folder; test by default.
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     split: Option<String>,
-    /// Systems, comma-separated: bm25, bm25(k1=1.2,b=.75), tfidf, dense, hybrid, hybrid(rrf), hybrid(weight=.3), run:FILE.
+    /// Systems, comma-separated: bm25, bm25(k1=1.2,b=.75), tfidf, dense, hybrid, hybrid(rrf), hybrid(weight=.3), hybrid(FILE),
+    /// run:FILE, and what other engines do with the same lists: hybrid(weaviate), hybrid(qdrant-dbsf), … (an unknown
+    /// name lists them).
     #[arg(long = "system", value_name = "SYSTEMS", help_heading = "Retrieval")]
     systems: Vec<String>,
     /// One of the systems; every other one is compared with it, query by query, with a 95 % interval, and marked where it
@@ -82,6 +85,11 @@ pub(crate) struct Args {
     /// A question is missed where no gold passage is among the first N, 100 at most.
     #[arg(long, value_name = "N", default_value_t = 20, requires = "diagnose", value_parser = at, help_heading = "Output")]
     diagnose_at: usize,
+    /// Instead of comparing, find the fusion on these judged questions, by nested cross-validation over methods, weights and
+    /// a weight per query, on the first `--measure` (nDCG@10 by default). FILE is what `--fusion` takes; where no gain is
+    /// proven it keeps the index's own fusion.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["systems", "baseline", "json", "runs"], help_heading = "Output")]
+    tune_fusion: Option<PathBuf>,
     /// Write each system's rankings as TREC run files into a folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     runs: Option<PathBuf>,
@@ -120,13 +128,19 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         None if index.dense().is_some() => System::parse_list("bm25,tfidf,dense,hybrid")?,
         None => System::parse_list("bm25,tfidf")?,
     };
-    let needs_encoder = systems.iter().any(|system| system.mode().is_some_and(|mode| mode != Mode::Sparse));
+    let needs_encoder = args.tune_fusion.is_some()
+        || systems.iter().any(|system| system.mode().is_some_and(|mode| mode != Mode::Sparse));
     let searcher = Searcher::new(index, if needs_encoder { Mode::Hybrid } else { Mode::Sparse })?;
     let how = match (args.exact, args.graph) {
         (true, _) => SearchHow::Exact,
         (_, true) => SearchHow::Graph { ef: searcher.graph_ef() },
         _ => SearchHow::Auto,
     };
+    if let Some(path) = &args.tune_fusion {
+        let measure = measures.map_or("nDCG@10".parse(), |measures| Ok(measures[0]))?;
+        let (searcher, set, depth) = (&searcher, &set, args.depth.get());
+        return tune::run(&tune::Order { searcher, set, data: &data, measure, depth, how, path }, ui);
+    }
     let measures = measures.unwrap_or_else(|| default_measures(&set));
     let options = CompareOptions {
         systems,

@@ -81,6 +81,12 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         }
     }
     text += &format!("fusion       {}: {}\n", manifest.fusion.fusion, manifest.fusion.found_by);
+    if let Some([low, high]) = manifest.fusion.weight_interval {
+        let questions = thousands(manifest.fusion.queries as u64);
+        text += &format!(
+            "             other {questions} questions would give it {low:.2} to {high:.2} (95 % of resamples)\n"
+        );
+    }
     if let (Some([sparse, dense, fused]), Some([low, high])) =
         (manifest.fusion.reciprocal_ranks, manifest.fusion.gain_interval)
     {

@@ -291,7 +291,7 @@ fn options(args: &Args, index: &Index) -> Result<MineOptions> {
     options.sampling = args.sampling.unwrap_or(options.sampling);
     options.shortfall = args.shortfall.unwrap_or(options.shortfall);
     options.weighting = args.weighting;
-    options.fusion = args.joining.resolve(index.manifest().fusion.fusion)?;
+    options.fusion = args.joining.resolve(index.manifest())?;
     options.how = if args.exact { SearchHow::Exact } else { SearchHow::Auto };
     options.audit = args.audit.as_ref().map(|_| args.sheet);
     options.seed = args.seed;

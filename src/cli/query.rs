@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use parallax::collection::read::{self, ReadOptions, Source};
 use parallax::collection::run::{Ranking, Run};
 use parallax::collection::write;
+use parallax::fusion::predict::{COUNT, Reason};
+use parallax::fusion::{Fusion, Predictor};
 use parallax::search::{Hit, Part, SearchRequest};
 use parallax::sparse::{TermScore, Weighting};
 use parallax::{Error, Mode, Query, Result, Searcher};
@@ -94,12 +96,12 @@ impl Asked<'_> {
             }
             let hits = self.searcher.hits(ranked)?;
             match format {
-                Format::Json => ui.data(&self.json(query, &hits)?)?,
+                Format::Json => ui.data(&self.json(query, &hits, ranked.features.as_ref())?)?,
                 _ => {
                     if queries.len() > 1 {
                         ui.data(&format!("{} {}\n", bold(&safe(query.id.as_str())), safe(&query.text)))?;
                     }
-                    ui.data(&self.screen(query, &hits, ui)?)?;
+                    ui.data(&self.screen(query, &hits, ranked.features.as_ref(), ui)?)?;
                 }
             }
         }
@@ -125,7 +127,7 @@ impl Asked<'_> {
         self.searcher.explain(&query.text, self.request, hit.ordinal)
     }
 
-    fn screen(&self, query: &Query, hits: &[Hit], ui: &Ui) -> Result<String> {
+    fn screen(&self, query: &Query, hits: &[Hit], features: Option<&[f64; COUNT]>, ui: &Ui) -> Result<String> {
         if hits.is_empty() {
             ui.note("no passage shares anything with this question");
             return Ok(String::new());
@@ -162,15 +164,16 @@ impl Asked<'_> {
             }
         }
         if self.explain && self.request.mode == Mode::Hybrid {
-            text += &dim(&format!(
-                "     fused by {}; – is a passage only the other side offered\n",
-                self.searcher.fusion(self.request)
-            ));
+            let fusion = self.searcher.fusion(self.request);
+            text += &dim(&format!("     fused by {fusion}; – is a passage only the other side offered\n"));
+            if let (Fusion::PerQuery(predictor), Some(features)) = (fusion, features) {
+                text += &dim(&format!("     {}\n", why(&predictor, features)));
+            }
         }
         Ok(text)
     }
 
-    fn json(&self, query: &Query, hits: &[Hit]) -> Result<String> {
+    fn json(&self, query: &Query, hits: &[Hit], features: Option<&[f64; COUNT]>) -> Result<String> {
         let mut wire_hits = Vec::with_capacity(hits.len());
         for hit in hits {
             let terms = self.terms(query, hit)?;
@@ -194,11 +197,31 @@ impl Asked<'_> {
             query_id: query.id.as_str(),
             query: &query.text,
             mode: self.request.mode.name(),
+            weight: features.and_then(|features| match self.searcher.fusion(self.request) {
+                Fusion::PerQuery(predictor) => Some(WireWeight::of(&predictor, features)),
+                _ => None,
+            }),
             hits: wire_hits,
         };
         let line = serde_json::to_string(&wire).map_err(|e| Error::bug("hits are no JSON").because(e))?;
         Ok(line + "\n")
     }
+}
+
+/// The weight of a question and the three features that moved it most.
+fn why(predictor: &Predictor, features: &[f64; COUNT]) -> String {
+    let moved = |reason: &Reason| {
+        let side = if reason.effect > 0.0 { "dense" } else { "sparse" };
+        format!(
+            "{} {:.2} (usually {:.2}) to {side} by {:.2}",
+            reason.feature,
+            reason.value,
+            reason.usual,
+            reason.effect.abs()
+        )
+    };
+    let reasons: Vec<String> = predictor.reasons(features).iter().take(3).map(moved).collect();
+    format!("dense weight {:.2} here: {}", predictor.weight(features), reasons.join(", "))
 }
 
 /// One line of `--format json`. Fields are added, never changed in meaning.
@@ -207,6 +230,9 @@ struct WireAnswer<'a> {
     query_id: &'a str,
     query: &'a str,
     mode: &'a str,
+    /// Where the fusion has a weight per query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<WireWeight>,
     hits: Vec<WireHit<'a>>,
 }
 
@@ -241,6 +267,32 @@ struct WirePart {
 impl WirePart {
     fn of(part: Part) -> Self {
         WirePart { rank: part.rank, score: part.score }
+    }
+}
+
+#[derive(Serialize)]
+struct WireWeight {
+    dense: f64,
+    /// Features, the one that moved the weight most first.
+    moved_by: Vec<WireReason>,
+}
+
+#[derive(Serialize)]
+struct WireReason {
+    feature: &'static str,
+    value: f64,
+    usual: f64,
+    effect: f64,
+}
+
+impl WireWeight {
+    fn of(predictor: &Predictor, features: &[f64; COUNT]) -> Self {
+        let wire = |reason: Reason| {
+            let Reason { feature, value, usual, effect } = reason;
+            WireReason { feature, value, usual, effect }
+        };
+        let moved_by = predictor.reasons(features).into_iter().map(wire).collect();
+        WireWeight { dense: predictor.weight(features), moved_by }
     }
 }
 

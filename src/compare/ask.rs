@@ -24,7 +24,7 @@ pub(super) fn run_of(
 ) -> Result<Run> {
     let run = match system {
         System::File { run, .. } => run.clone(),
-        System::Index { name, request: asked } => {
+        System::Index { name, request: asked, .. } => {
             run_index(searcher, queries, name, &request(asked, options, k), progress)?
         }
     };

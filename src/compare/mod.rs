@@ -10,6 +10,7 @@
 //! | what the neighbour graph loses against exact search, never mixed with recall | [`AnnRecall`] |
 //! | bytes, latency, queries a second, memory | [`Cost`], [`Costs`] |
 //! | the same means over kinds of questions | [`Slicing`] |
+//! | what the judged queries say about the fusion itself | [`mod@tune`] |
 
 mod ann;
 mod ask;
@@ -25,6 +26,7 @@ mod slices;
 pub mod system;
 #[cfg(test)]
 mod testing;
+pub mod tune;
 
 pub use ann::AnnRecall;
 pub use certainty::{Detectable, POINT, Standing};
@@ -44,6 +46,7 @@ use crate::search::{Mode, SearchRequest, Searcher};
 use held::{Held, has_answers};
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
+use system::LEAST_DEPTH;
 
 /// What to compare. `Default` names no system and no measure, offers 100 passages a side, and measures no cost.
 #[derive(Clone, Debug)]
@@ -89,7 +92,7 @@ impl Default for CompareOptions {
 impl CompareOptions {
     /// How deep the deepest measure looks, 100 passages at least.
     fn deepest(&self) -> usize {
-        self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0).max(SHALLOWEST)
+        self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0).max(LEAST_DEPTH)
     }
 
     /// What a system is asked.
@@ -189,9 +192,6 @@ impl Comparison {
     }
 }
 
-/// Passages a system is asked for at least.
-const SHALLOWEST: usize = 100;
-
 /// Searches with every system and measures the outcome.
 pub fn compare(
     searcher: &Searcher,
@@ -200,6 +200,7 @@ pub fn compare(
     progress: &dyn Progress,
 ) -> Result<Comparison> {
     let baseline = options.baseline.as_deref().map(|name| find_baseline(&options.systems, name)).transpose()?;
+    options.systems.iter().try_for_each(|system| system.check(searcher.index().manifest()))?;
     let judged: Vec<&Query> = set.queries.iter().filter(|query| set.qrels.get(&query.id).is_some()).collect();
     if judged.is_empty() {
         return Err(Error::bad_input("no query of the data set has a judgment, so there is nothing to measure")

@@ -13,6 +13,8 @@ use crate::collection::run::Run;
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use crate::index::calibrate::NORMALIZER;
+use crate::index::fusion_file::encoders;
+use crate::index::{FusionFile, GivenFusion, Manifest};
 use crate::search::{Mode, SearchRequest};
 use crate::sparse::Weighting;
 
@@ -25,6 +27,8 @@ pub enum System {
         name: String,
         /// How it is searched.
         request: SearchRequest,
+        /// The fusion's file, where it was tuned: it belongs to an encoder.
+        tuned: Option<Box<FusionFile>>,
     },
     /// Rankings another tool made.
     File {
@@ -37,8 +41,11 @@ pub enum System {
     },
 }
 
+/// Fewest passages a system is asked for, and a side offers to fusion, whatever a measure looks at.
+pub(super) const LEAST_DEPTH: usize = 100;
+
 const KNOWN: &str = "systems are `bm25`, `bm25(k1=1.2,b=.75)`, `tfidf`, `dense`, `hybrid`, `hybrid(rrf)`, \
-                     `hybrid(weight=.3)`, `run:FILE`";
+                     `hybrid(weight=.3)`, `hybrid(ENGINE)`, `hybrid(FILE)`, `run:FILE`";
 
 impl System {
     /// The systems of a comma-separated list; commas inside parentheses belong to the system.
@@ -85,6 +92,7 @@ impl System {
             }
         };
         let mut request = SearchRequest::default();
+        let mut tuned = None;
         match head {
             "bm25" | "tfidf" => {
                 request.mode = Mode::Sparse;
@@ -93,12 +101,13 @@ impl System {
             "dense" if settings.is_empty() => request.mode = Mode::Dense,
             "hybrid" => {
                 request.mode = Mode::Hybrid;
-                request.fusion = match settings {
-                    "" => None,
-                    "rrf" => Some(Fusion::RRF),
-                    _ => match settings.strip_prefix("weight=").map(str::parse::<f64>) {
-                        Some(Ok(weight)) => Some(Fusion::Convex { weight, normalizer: NORMALIZER }),
-                        _ => return Err(refuse(format!("`{settings}` is no setting of it"))),
+                request.fusion = match (settings, settings.strip_prefix("weight=").map(str::parse::<f64>)) {
+                    ("", _) => None,
+                    (_, Some(Ok(weight))) => Some(Fusion::Convex { weight, normalizer: NORMALIZER }),
+                    (_, Some(Err(_))) => return Err(refuse(format!("`{settings}` is no setting of it"))),
+                    (name, None) => match GivenFusion::named(name)? {
+                        GivenFusion::Plain(fusion) => Some(fusion),
+                        GivenFusion::Tuned(file) => Some(tuned.insert(file).fusion),
                     },
                 };
                 if let Some(fusion) = request.fusion {
@@ -107,7 +116,7 @@ impl System {
             }
             _ => return Err(refuse("no such name".into())),
         }
-        Ok(System::Index { name: text.to_string(), request })
+        Ok(System::Index { name: text.to_string(), request, tuned })
     }
 
     /// The system as it was written, which is its row's name.
@@ -132,6 +141,16 @@ impl System {
             System::File { .. } => None,
         }
     }
+
+    /// Refuses an index with another encoder than the one its fusion was tuned with.
+    pub fn check(&self, manifest: &Manifest) -> Result<()> {
+        match self {
+            System::Index { tuned: Some(file), .. } => {
+                file.check_encoders(manifest.dense.as_ref().map(encoders).as_deref())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +159,7 @@ mod tests {
 
     #[test]
     fn settings_reach_the_request() {
-        let systems = System::parse_list("bm25(k1=1.2,b=.75), hybrid(weight=.3),dense").unwrap();
+        let systems = System::parse_list("bm25(k1=1.2,b=.75), hybrid(weight=.3),dense,hybrid(weaviate)").unwrap();
         let requests: Vec<&SearchRequest> = systems
             .iter()
             .map(|system| match system {
@@ -151,13 +170,23 @@ mod tests {
         assert_eq!(requests[0].weighting, "bm25(k1=1.2,b=.75)".parse().unwrap());
         assert_eq!(requests[1].fusion, Some(Fusion::Convex { weight: 0.3, normalizer: NORMALIZER }));
         assert_eq!(requests[2].mode, Mode::Dense);
+        assert_eq!(requests[3].fusion, Fusion::preset("weaviate"));
     }
 
     #[test]
     fn wrong_systems_are_refused() {
-        for wrong in
-            ["", "bm24", "bm25(k1=x)", "hybrid(weight=2)", "hybrid(weight=.3", "dense(1)", "bm25,bm25", "run:/none"]
-        {
+        for wrong in [
+            "",
+            "bm24",
+            "bm25(k1=x)",
+            "hybrid(weight=2)",
+            "hybrid(weight=x)",
+            "hybrid(solr)",
+            "hybrid(weight=.3",
+            "dense(1)",
+            "bm25,bm25",
+            "run:/none",
+        ] {
             assert!(System::parse_list(wrong).is_err(), "{wrong}");
         }
     }

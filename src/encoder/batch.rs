@@ -128,6 +128,12 @@ impl Tokenizer {
         Ok([&self.before, body.as_slice(), &self.after].concat())
     }
 
+    /// How many tokens a text has and how many of them are not the unknown one; none where the tokenizer fails.
+    pub(super) fn known(&self, text: &str) -> (usize, usize) {
+        let ids = self.ids(text).unwrap_or_default();
+        (ids.len(), ids.iter().filter(|id| Some(**id) != self.unknown).count())
+    }
+
     /// Byte ranges of a text's tokens; none where the tokenizer fails.
     pub(super) fn spans(&self, text: &str) -> Vec<(usize, usize)> {
         match &self.pieces {

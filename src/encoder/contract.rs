@@ -130,4 +130,11 @@ pub trait Encoder: Send + Sync {
 
     /// Byte ranges of the text's tokens, special tokens left out: what chunking by tokens counts.
     fn token_spans(&self, text: &str) -> Vec<(usize, usize)>;
+
+    /// How many tokens a text has, special tokens left out, and how many of them the encoder knows: all, unless it has a
+    /// token for what it does not know.
+    fn known_tokens(&self, text: &str) -> (usize, usize) {
+        let all = self.token_spans(text).len();
+        (all, all)
+    }
 }

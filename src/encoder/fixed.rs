@@ -211,6 +211,13 @@ impl Encoder for FixedEncoder {
             }
         }
     }
+
+    fn known_tokens(&self, text: &str) -> (usize, usize) {
+        let mut tokens = Vec::new();
+        // A text the tokenizer fails on has no token, which is what encoding it then says.
+        let _ = self.tokens(text, &mut tokens);
+        (tokens.len(), tokens.iter().filter(|token| Some(**token) != self.unknown).count())
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +244,7 @@ mod tests {
         assert_eq!(rows.row(2), [0.0; 3]);
         assert_eq!(rows.row(3), [1.0, 0.0, 0.0]);
         assert_eq!(encoder.token_spans("Northern west"), [(0, 5), (5, 8), (9, 13)]);
+        assert_eq!(encoder.known_tokens("Northern west"), (3, 2));
     }
 
     #[test]

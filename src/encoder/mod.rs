@@ -220,6 +220,10 @@ impl Encoder for Transformer {
     fn token_spans(&self, text: &str) -> Vec<(usize, usize)> {
         self.tokenizer.spans(text)
     }
+
+    fn known_tokens(&self, text: &str) -> (usize, usize) {
+        self.tokenizer.known(text)
+    }
 }
 
 /// Opens the tokenizer of a transformer's folder; refuses one that does not fit the description.

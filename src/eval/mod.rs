@@ -110,6 +110,20 @@ fn held(measure: Measure, flags: &[bool]) -> f64 {
     }
 }
 
+impl Measure {
+    /// The measure of one ranking whose passages have these grades (`None` is unjudged), best first; `ideal` are the
+    /// positive grades of all judged passages, highest first. Measures of answers have no such value: 0.
+    ///
+    /// ```
+    /// use parallax::Measure;
+    /// let value = Measure::ReciprocalRank(Some(10)).of_grades(vec![None, Some(0), Some(1)], vec![1]);
+    /// assert_eq!(value, 1.0 / 3.0);
+    /// ```
+    pub fn of_grades(self, grades: Vec<Option<i32>>, ideal: Vec<i32>) -> f64 {
+        Ranked { grades, ideal }.judged(self)
+    }
+}
+
 /// One query's ranking seen through its judgments.
 struct Ranked {
     /// Grade of each rank; `None` is unjudged.

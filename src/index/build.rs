@@ -11,7 +11,7 @@
 use super::manifest::{
     DenseRecord, EncoderRecord, FORMAT, FileEntry, FusionRecord, GraphRecord, Manifest, SparseRecord,
 };
-use super::{calibrate, current, dedup::Dedup, generation_number};
+use super::{FusionFile, calibrate, current, dedup::Dedup, generation_number};
 use crate::collection::QuerySet;
 use crate::collection::chunk::{self, Chunking};
 use crate::collection::read::{ReadOptions, Source};
@@ -68,6 +68,8 @@ pub struct BuildOptions {
     pub ann_recall_floor: f64,
     /// The default fusion; `None` finds its weight from pseudo-queries of the collection.
     pub fusion: Option<Fusion>,
+    /// A fusion that was tuned; refused where it was tuned with another encoder.
+    pub tuned: Option<FusionFile>,
     /// Judged questions the weight is found on instead of pseudo-queries.
     pub judged: Option<QuerySet>,
     /// Seed of every draw.
@@ -94,6 +96,7 @@ impl Default for BuildOptions {
             graph: GraphOptions::default(),
             ann_recall_floor: 0.98,
             fusion: None,
+            tuned: None,
             judged: None,
             seed: 1,
             force: false,
@@ -138,6 +141,10 @@ pub fn build(folder: &Path, options: &BuildOptions, progress: &dyn Progress) -> 
     let encoder = open_choice(options.encoder.as_ref())?;
     let question_encoder = open_choice(options.question_encoder.as_ref())?;
     agree(encoder.as_deref(), question_encoder.as_deref())?;
+    if let (Some(tuned), Some(encoder)) = (&options.tuned, &encoder) {
+        let question = question_encoder.as_ref().map_or(String::new(), |it| format!("+{}", it.card().fingerprint));
+        tuned.check_encoders(Some(&format!("{}{question}", encoder.card().fingerprint)))?;
+    }
     storage::create_folder(folder)?;
     let lock = WriteLock::take(folder)?;
     let number = clean_leftovers(folder)? + 1;
@@ -326,8 +333,10 @@ impl Site<'_> {
     fn fusion(&self, sparse: &SparseIndex, question_encoder: Option<&dyn Encoder>) -> Result<FusionRecord> {
         if let Some(fusion) = self.options.fusion {
             fusion.check()?;
-            let found_by = "given with `--fusion`".to_string();
-            return Ok(FusionRecord { fusion, found_by, queries: 0, reciprocal_ranks: None, gain_interval: None });
+            return Ok(FusionRecord::given(fusion));
+        }
+        if let Some(tuned) = &self.options.tuned {
+            return Ok(tuned.record());
         }
         let Some(encoder) = self.encoder else {
             return Ok(calibrate::without_dense());

@@ -174,6 +174,23 @@ pub struct FusionRecord {
     pub reciprocal_ranks: Option<[f64; 3]>,
     /// 95 % interval of the fusion's gain in reciprocal rank over sparse alone.
     pub gain_interval: Option<[f64; 2]>,
+    /// 95 % interval of the fitted weight: the whole choice, made again on resampled questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_interval: Option<[f64; 2]>,
+}
+
+impl FusionRecord {
+    /// The record of a fusion that the user gave.
+    pub fn given(fusion: Fusion) -> Self {
+        FusionRecord {
+            fusion,
+            found_by: "given with `--fusion`".into(),
+            queries: 0,
+            reciprocal_ranks: None,
+            gain_interval: None,
+            weight_interval: None,
+        }
+    }
 }
 
 /// A file's length and hash.

@@ -18,10 +18,12 @@
 pub mod build;
 pub mod calibrate;
 pub mod dedup;
+pub mod fusion_file;
 pub mod manifest;
 mod sides;
 
 pub use build::{BuildOptions, BuildReport, EncoderChoice, build};
+pub use fusion_file::{FusionFile, GivenFusion};
 pub use manifest::Manifest;
 
 use crate::dense::DenseIndex;

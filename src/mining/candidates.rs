@@ -10,7 +10,7 @@ use crate::collection::Ordinal;
 use crate::collection::examples::SideScore;
 use crate::collection::run::Ranking;
 use crate::error::{Error, Result};
-use crate::fusion::{self, fuse};
+use crate::fusion;
 use crate::search::Searcher;
 use std::collections::BTreeMap;
 
@@ -82,14 +82,14 @@ pub(super) fn offers(
         Offer { candidates, positive: lowest(&|places| side(places).map(|place| place.score)) }
     };
     let offer = |source: Source| match source {
-        Source::Sparse => on_side(&sparse, None),
-        Source::Dense => on_side(&dense, None),
-        Source::SparseOnly => on_side(&sparse, Some(&dense)),
-        Source::DenseOnly => on_side(&dense, Some(&sparse)),
-        Source::Hybrid => hybrid(searcher, &places, positives, options),
-        Source::Random => Offer { candidates: Vec::new(), positive: None },
+        Source::Sparse => Ok(on_side(&sparse, None)),
+        Source::Dense => Ok(on_side(&dense, None)),
+        Source::SparseOnly => Ok(on_side(&sparse, Some(&dense))),
+        Source::DenseOnly => Ok(on_side(&dense, Some(&sparse))),
+        Source::Hybrid => hybrid(searcher, question, &places, positives, options),
+        Source::Random => Ok(Offer { candidates: Vec::new(), positive: None }),
     };
-    Ok(options.mix.parts().iter().map(|(source, _)| offer(*source)).collect())
+    options.mix.parts().iter().map(|(source, _)| offer(*source)).collect()
 }
 
 /// Searches the sides and scores on each what only the other one found, and the positives.
@@ -148,15 +148,23 @@ type Side<'a> = &'a dyn Fn(&Places) -> Option<SideScore>;
 
 fn hybrid(
     searcher: &Searcher,
+    question: &str,
     places: &BTreeMap<Ordinal, Places>,
     positives: &[Ordinal],
     options: &MineOptions,
-) -> Offer {
+) -> Result<Offer> {
     let scored = places.iter().filter_map(|(ordinal, places)| {
-        Some(fusion::Candidate { ordinal: *ordinal, sparse: places.sparse?.score, dense: places.dense?.score })
+        let (sparse, dense) = (places.sparse?, places.dense?);
+        Some(fusion::Candidate {
+            ordinal: *ordinal,
+            sparse: sparse.score,
+            dense: dense.score,
+            sparse_rank: sparse.rank,
+            dense_rank: dense.rank,
+        })
     });
     let fusion = options.fusion.unwrap_or(searcher.index().manifest().fusion.fusion);
-    let fused = fuse(&scored.collect::<Vec<_>>(), &fusion);
+    let (fused, _) = searcher.fuse(question, &scored.collect::<Vec<_>>(), &fusion)?;
     let positive = fused.iter().filter(|(ordinal, _)| positives.contains(ordinal)).map(|(_, score)| score);
     let positive = positive.min_by(f64::total_cmp);
     let candidate = |(i, (ordinal, score)): (usize, (&Ordinal, f64))| Candidate {
@@ -165,5 +173,5 @@ fn hybrid(
         score: Some(score),
         places: places.get(ordinal).copied().unwrap_or_default(),
     };
-    Offer { candidates: fused.iter().enumerate().map(candidate).collect(), positive }
+    Ok(Offer { candidates: fused.iter().enumerate().map(candidate).collect(), positive })
 }

@@ -66,6 +66,15 @@ impl SparseIndex {
         Ok(terms.into_iter().map(|term| (term.text, term.df)).collect())
     }
 
+    /// How many terms a text has, each as often as it occurs, and the sum of BM25's inverse document frequencies of those
+    /// that the collection has: how much there is to be found by words.
+    pub fn idf_mass(&self, text: &str) -> Result<(usize, f64)> {
+        let mut terms = 0;
+        self.analyzer().for_each_term(text, |_| terms += 1);
+        let known = guard(&self.folder, || self.query_terms(text, &Weighting::default()))?;
+        Ok((terms, known.iter().map(|term| f64::from(term.query_tf) * term.idf).sum()))
+    }
+
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
     pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
         let mut order: HashMap<String, usize> = HashMap::new();
@@ -136,6 +145,10 @@ mod tests {
         assert!((f64::from(terms[0].weight) - 2.0 * idf(14, 2)).abs() < 1e-6);
         let known = index.known_terms("word3 unseen the Stones word3").unwrap();
         assert_eq!(known, [("word3".to_string(), 2), ("stone".to_string(), 11)]);
+        // "the" is left out by analysis, "unseen" has no idf here.
+        let (count, mass) = index.idf_mass("word3 unseen the Stones word3").unwrap();
+        assert_eq!(count, 4);
+        assert!((mass - 2.0 * idf(14, 2) - idf(14, 11)).abs() < 1e-12);
         // TF-IDF: the query's vector has length 1, and each weight one more idf.
         let terms = index.query_terms("word3 stone word3", &Weighting::TfIdf).unwrap();
         let norm: f64 = terms.iter().map(|t| (f64::from(t.weight) / t.idf).powi(2)).sum();

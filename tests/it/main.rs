@@ -20,6 +20,8 @@ mod errors;
 mod fetch;
 /// Damaged and old files.
 mod formats;
+/// Fusion: engines' presets, tuning, its file.
+mod fusion;
 /// Gold passages against answers.
 mod gap;
 /// Every help screen.

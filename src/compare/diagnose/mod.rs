@@ -56,7 +56,7 @@ use rayon::prelude::*;
 use sparse::Found;
 
 /// The largest `k`: runs are compared at least so deep.
-pub const DEEPEST: usize = super::SHALLOWEST;
+pub const DEEPEST: usize = super::system::LEAST_DEPTH;
 
 /// Characters of a text that a diagnosis shows.
 const EXCERPT: usize = 300;
