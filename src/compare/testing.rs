@@ -93,9 +93,8 @@ pub(super) fn compared(lab: &Lab, set: &QuerySet, systems: &str, how: SearchHow)
     let options = CompareOptions {
         systems: System::parse_list(systems).unwrap(),
         measures: vec!["R@5".parse().unwrap()],
-        depth: 100,
         how,
-        baseline: None,
+        ..CompareOptions::default()
     };
     let comparison = compare(&lab.searcher, set, &options, &Silent).unwrap();
     (options, comparison)

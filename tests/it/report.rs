@@ -1,6 +1,6 @@
 //! `compare --report`: files in five formats, an earlier report beside this one, and the page in a real browser.
 
-use crate::support::browser::{Browser, Light};
+use crate::support::browser::{Browser, Shown};
 use crate::support::{TestEnv, repository};
 use parallax::compare::report::{Format, json, model};
 use std::path::Path;
@@ -83,8 +83,10 @@ fn an_earlier_report_stands_beside() {
     let mut old = json::read(&env.path("old.json")).unwrap();
     for system in &mut old.systems {
         let dropped: Vec<String> = system.per_query.keys().take(41).cloned().collect();
-        dropped.iter().for_each(|query| drop(system.per_query.remove(query)));
-        system.per_query.values_mut().for_each(|values| drop(values.insert("nDCG@10".into(), 0.0)));
+        system.per_query.retain(|query, _| !dropped.contains(query));
+        for values in system.per_query.values_mut() {
+            values.insert("nDCG@10".into(), 0.0);
+        }
     }
     env.write("worse.json", json(&old).unwrap());
     let better = compare(&["--against", "worse.json"]);
@@ -159,22 +161,22 @@ return {faults, drawings, texts, width: innerWidth, ground: getComputedStyle(doc
 "#;
 
 fn looked_at(browser: &Browser, page: &Path, least: u64) {
-    for (size, light, ground) in [
-        ((390, 844), Light::Light, "rgb(251, 250, 247)"),
-        ((390, 844), Light::Dark, "rgb(21, 24, 29)"),
-        ((768, 1024), Light::Light, "rgb(251, 250, 247)"),
-        ((1440, 900), Light::Light, "rgb(251, 250, 247)"),
-        ((1440, 900), Light::Dark, "rgb(21, 24, 29)"),
+    for (size, shown, ground) in [
+        ((390, 844), Shown::Light, "rgb(251, 250, 247)"),
+        ((390, 844), Shown::Dark, "rgb(21, 24, 29)"),
+        ((768, 1024), Shown::Light, "rgb(251, 250, 247)"),
+        ((1440, 900), Shown::Light, "rgb(251, 250, 247)"),
+        ((1440, 900), Shown::Dark, "rgb(21, 24, 29)"),
         // A4 less its margins, at 96 dots an inch.
-        ((688, 1002), Light::Print, "rgb(255, 255, 255)"),
+        ((688, 1002), Shown::Print, "rgb(255, 255, 255)"),
     ] {
-        browser.open(page, size, light);
+        browser.open(page, size, shown);
         let seen = browser.run(FAULTS);
-        assert_eq!(seen["faults"], serde_json::json!([]), "{size:?} {light:?}");
+        assert_eq!(seen["faults"], serde_json::json!([]), "{size:?} {shown:?}");
         assert_eq!(seen["width"], size.0, "a phone shows the page unscaled");
-        assert_eq!(seen["ground"], ground, "{light:?}");
+        assert_eq!(seen["ground"], ground, "{shown:?}");
         assert!(seen["drawings"].as_u64() >= Some(least) && seen["texts"].as_u64() > Some(20), "{seen}");
-        assert_eq!(browser.console(), serde_json::json!([]), "{size:?} {light:?}");
+        assert_eq!(browser.console(), serde_json::json!([]), "{size:?} {shown:?}");
     }
     // `%PDF-` in base64.
     assert!(browser.print().starts_with("JVBERi0"));
@@ -195,7 +197,7 @@ fn the_page_holds_in_a_real_browser() {
     let spoiled = "<!doctype html><main><svg class=chart viewBox='0 0 9 9' width=99 height=99><text x=1 y=5>ab</text><text x=1 y=5>ab</text></svg>\
                    <p style='width:9999px'>wide</p><img src='http://127.0.0.1:PORT/status'></main>"
         .replace("PORT", &browser.port().to_string());
-    browser.open(&env.write("spoiled.html", spoiled), (390, 844), Light::Light);
+    browser.open(&env.write("spoiled.html", spoiled), (390, 844), Shown::Light);
     let faults = browser.run(FAULTS)["faults"].to_string();
     for fault in ["the page is", "over each other", "outside its drawing", "beside the window", "loaded"] {
         assert!(faults.contains(fault), "{fault} is not in {faults}");

@@ -194,7 +194,7 @@ fn gap(system: &str, gap: &compare::AnswerGap) -> AnswerGap {
         ("both, answer split over chunks", gap.split),
         ("answer only: in a twin of gold", gap.twin),
         ("answer only: in another passage", gap.elsewhere),
-        ("gold only: answer respelt in it", gap.respelt),
+        ("gold only: answer by characters", gap.by_characters),
         ("gold only: no answer in it", gap.unwritten),
         ("neither", gap.neither),
     ];

@@ -16,7 +16,7 @@ impl Report {
             left_out: diagnosis.left_out.clone(),
         });
         self.misses =
-            diagnosis.worst(WORST).into_iter().map(|(at, found)| miss(found, at, &diagnosis.systems)).collect();
+            diagnosis.worst_of_each(WORST).into_iter().map(|(at, found)| miss(found, at, &diagnosis.systems)).collect();
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) fn report() -> Report {
     let system = |name: &str, ndcg: f64, recall: f64| {
         let mean = |mean: f64| Mean { mean, n: 20, interval: None };
         // Around their mean, so that nothing is alike.
-        let off = |i: usize| if i % 2 == 0 { 0.05 } else { -0.05 };
+        let off = |i: usize| if i.is_multiple_of(2) { 0.05 } else { -0.05 };
         let values = |i: usize| [("nDCG@10".to_string(), ndcg + off(i)), ("R@5".to_string(), recall - off(i))].into();
         SystemReport {
             name: name.into(),

@@ -21,7 +21,7 @@ const FLAGS: [&str; 8] = [
 
 /// How a page is looked at.
 #[derive(Clone, Copy, Debug)]
-pub enum Light {
+pub enum Shown {
     Light,
     Dark,
     Print,
@@ -67,13 +67,13 @@ impl Browser {
     }
 
     /// Opens a file in a window of a size.
-    pub fn open(&self, file: &Path, (width, height): (u32, u32), light: Light) {
+    pub fn open(&self, file: &Path, (width, height): (u32, u32), shown: Shown) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.developer("Emulation.setDeviceMetricsOverride", &size);
-        let (media, scheme) = match light {
-            Light::Light => ("screen", "light"),
-            Light::Dark => ("screen", "dark"),
-            Light::Print => ("print", "light"),
+        let (media, scheme) = match shown {
+            Shown::Light => ("screen", "light"),
+            Shown::Dark => ("screen", "dark"),
+            Shown::Print => ("print", "light"),
         };
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.developer("Emulation.setEmulatedMedia", &json!({"media": media, "features": features}));

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([px(3.0), px(3.14), px(-0.02)], ["3", "3.1", "0"]);
+        assert_eq!([px(3.0), px(2.25), px(-0.02)], ["3", "2.3", "0"]);
         assert_eq!([short(0.5), short(-0.25), short(100.0), short(0.0), short(1.0)], [".5", "−.25", "100", "0", "1"]);
     }
 
