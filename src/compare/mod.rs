@@ -3,7 +3,8 @@
 //! In flow a [`Searcher`], a [`QuerySet`] and [`System`]s; out flows a [`Comparison`]: one [`Run`] and one
 //! [`Evaluation`] a system, over the same judged queries. A run file of any other tool is a system too. What the
 //! neighbour graph loses against exact search is measured beside them and never mixed with recall. Where a baseline is
-//! named, each other system has its paired difference to it ([`crate::eval::significance`]).
+//! named, each other system has its paired difference to it ([`crate::eval::significance`]). Why a system missed what it
+//! missed is [`diagnose`]'s to say, what is wrong with the experiment [`audit`]'s.
 
 pub mod audit;
 pub mod diagnose;
