@@ -41,6 +41,8 @@
 //! - **The loop**: all of these in rounds, through files, never through imports ([`learn::rounds`]).
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
 //! - **Tuning**: judged queries → both sides' scores → nested cross-validation over fusions → a file ([`compare::tune`]).
+//! - **Asking why**: a comparison → what would turn each miss into a hit → causes ([`compare::diagnose`]); and before any
+//!   figure is believed, an index and its questions → what is wrong with the experiment ([`compare::audit`]).
 //!
 //! # What never happens
 //!

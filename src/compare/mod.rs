@@ -11,6 +11,7 @@
 //! | bytes, latency, queries a second, memory | [`Cost`], [`Costs`] |
 //! | the same means over kinds of questions | [`Slicing`] |
 //! | what the judged queries say about the fusion itself | [`mod@tune`] |
+//! | why a system missed what it missed; what is wrong with the experiment | [`diagnose`], [`audit`] |
 
 mod ann;
 mod ask;
