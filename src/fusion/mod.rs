@@ -195,17 +195,11 @@ fn on_side(candidates: &[Candidate], side: Side, recipe: &Recipe) -> Vec<Option<
             // A sparse score of 0 means no shared term: such a passage has no rank on that side.
             let ranked = |candidate: &Candidate| offered(candidate) && !(side == Side::Sparse && raw(candidate) == 0.0);
             let mut order: Vec<usize> = (0..candidates.len()).filter(|i| ranked(&candidates[*i])).collect();
-            let place = |i: &usize| {
-                let candidate = &candidates[*i];
-                let rank = if side == Side::Sparse { candidate.sparse_rank } else { candidate.dense_rank };
-                // The side's own rank orders its list; complete lists are ordered by score.
-                (if complete { None } else { rank }, candidate.ordinal)
-            };
-            let by_score = |a: &usize, b: &usize| match complete {
-                true => raw(&candidates[*b]).total_cmp(&raw(&candidates[*a])),
-                false => std::cmp::Ordering::Equal,
-            };
-            order.sort_unstable_by(|a, b| by_score(a, b).then_with(|| place(a).cmp(&place(b))));
+            let key = |i: usize| (raw(&candidates[i]), candidates[i].ordinal);
+            order.sort_unstable_by(|a, b| {
+                let (a, b) = (key(*a), key(*b));
+                b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+            });
             let of = |i: usize| 1.0 / (k + i as f64 + f64::from(base));
             let missing = (recipe.missing == Missing::ListMinimum && !order.is_empty()).then(|| of(order.len() - 1));
             let mut numbers = vec![missing; candidates.len()];
