@@ -186,7 +186,7 @@ fn difference(paired: &Paired) -> String {
 }
 
 /// A difference and its interval, starred where that excludes 0.
-fn with_interval(difference: f64, (low, high): (f64, f64)) -> String {
+pub(super) fn with_interval(difference: f64, (low, high): (f64, f64)) -> String {
     let mark = if low > 0.0 || high < 0.0 { '*' } else { ' ' };
     format!("{} [{}, {}]{mark}", signed(difference), signed(low), signed(high))
 }

@@ -1,7 +1,7 @@
 //! `compare --tune-fusion`: what judged queries say about the fusion, on the screen and in a file.
 
 use super::super::ui::{Ui, bold, dim, table, thousands};
-use super::with_interval;
+use super::screen::with_interval;
 use parallax::compare::tune::{FOLDS, TuneOptions, Tuning, contests, tune};
 use parallax::dense::SearchHow;
 use parallax::eval::significance::Paired;
