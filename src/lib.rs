@@ -40,6 +40,8 @@
 //!   questions → a model folder that an index takes as it is ([`learn::train()`]).
 //! - **The loop**: all of these in rounds, through files, never through imports ([`learn::rounds`]).
 //! - **Comparing**: systems × queries → a [`Run`] each → [`evaluate`] → a table ([`compare`]).
+//! - **Asking why**: a comparison → what would turn each miss into a hit → causes ([`compare::diagnose`]); and before any
+//!   figure is believed, an index and its questions → what is wrong with the experiment ([`compare::audit`]).
 //!
 //! # What never happens
 //!

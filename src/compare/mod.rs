@@ -10,6 +10,8 @@
 //! | what the neighbour graph loses against exact search, never mixed with recall | [`AnnRecall`] |
 //! | bytes, latency, queries a second, memory | [`Cost`], [`Costs`] |
 //! | the same means over kinds of questions | [`Slicing`] |
+//! | why a system missed what it missed; what is wrong with the experiment | [`diagnose`], [`audit`] |
+//! | all of it written down, for reading and for programs | [`report`] |
 
 mod ann;
 mod ask;

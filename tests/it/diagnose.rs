@@ -45,7 +45,7 @@ fn causes_are_counted_and_listed() {
     1 * gold red fox red fox and so on…      1   short red fox
     2   short red fox                        2 * gold red fox red fox and so on…
       bm25 · found without length (b = 0): at 1 with b = 0; the passage has 84
-      terms, the mean is 8
+      terms, the mean is 10
     ");
     let text = std::fs::read_to_string(env.path("misses.jsonl")).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

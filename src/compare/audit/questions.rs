@@ -2,7 +2,7 @@
 //!
 //! Two questions are the same if their words are, case and punctuation aside. They are nearly the same if of the terms
 //! analysis makes of them, stems without stop words and in any order, four fifths are shared
-//! ([`THRESHOLD`](crate::text::shingles::THRESHOLD)); of fewer than [`FEWEST`] terms that says too little.
+//! ([`THRESHOLD`]); of fewer than [`FEWEST`] terms that says too little.
 
 use super::model::{Check, Count, Finding};
 use crate::collection::{PassageId, Query, QuerySet};

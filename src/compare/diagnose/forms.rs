@@ -286,8 +286,8 @@ fn shown(lab: &Lab<'_>, form: Form, case: &Case<'_>, gold: Ordinal, top: &[&Pass
             continue;
         }
         let met = passage.words.iter().filter(|(_, _, terms)| terms.iter().any(|term| other.contains(term)));
-        // Five letters begin many words: related ones share half of the shorter at least.
-        let mut met = met.map(|(met, _, _)| met).filter(|met| form != Form::Beginnings || related(word, met));
+        // Five letters begin many words, and a particle ends many: related ones begin alike.
+        let mut met = met.map(|(met, _, _)| met).filter(|met| related(word, met));
         if let Some(met) = met.next() {
             return Ok(Some(format!("`{word}` meets `{met}` of the passage")));
         }
@@ -316,7 +316,7 @@ fn common(a: &str, b: &str) -> (usize, usize, usize) {
     (same, a.chars().count(), b.chars().count())
 }
 
-/// Whether two words may be forms of one family.
+/// Whether two words may be of one family: they share half of the shorter one from the beginning on.
 fn related(a: &str, b: &str) -> bool {
     let (same, a, b) = common(a, b);
     2 * same >= a.min(b)
@@ -357,5 +357,6 @@ mod tests {
             assert!(!inflected(a, b), "{a} {b}");
         }
         assert!(related("photosynthesis", "photosynthetic") && !related("transcription", "translationally"));
+        assert!(related("발견한", "발견되었다") && !related("프랑스군의", "러시아군의"));
     }
 }

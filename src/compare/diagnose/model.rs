@@ -188,10 +188,10 @@ pub struct Diagnosis {
 
 impl Miss {
     /// How far a system is behind the best one on this query: the difference of reciprocal ranks, 0 to 1; 0 where it did
-    /// not miss.
+    /// not miss, or all did.
     pub fn gap(&self, system: usize) -> f64 {
         let reciprocal = |verdict: &Verdict| verdict.rank.map_or(0.0, |rank| 1.0 / rank as f64);
-        let best = self.verdicts.iter().map(reciprocal).fold(0.0, f64::max);
+        let best = self.verdicts.iter().filter(|verdict| !verdict.missed).map(reciprocal).fold(0.0, f64::max);
         match self.verdicts.get(system) {
             Some(verdict) if verdict.missed => (best - reciprocal(verdict)).max(0.0),
             _ => 0.0,
@@ -200,7 +200,7 @@ impl Miss {
 }
 
 impl Diagnosis {
-    /// The misses by which systems are furthest behind the best one, systems taking turns: at most `most`.
+    /// The misses by which systems are furthest behind another that found it, systems taking turns: at most `most`.
     pub fn worst(&self, most: usize) -> Vec<&Miss> {
         self.worst_of_each(most).into_iter().map(|(_, miss)| miss).collect()
     }

@@ -351,7 +351,10 @@ fn threads_change_nothing_and_the_worst_come_first() {
         assert_eq!(system.counts.iter().map(|(_, main, _)| main).sum::<usize>(), system.missed);
     }
     let worst = one.worst_of_each(6);
-    assert_eq!(worst.len(), 6);
+    assert!(worst.len() > 2 && worst.len() <= 6, "{}", worst.len());
     assert!(worst.iter().all(|(system, miss)| miss.verdicts[*system].missed && miss.gap(*system) > 0.0));
-    assert!(worst[0].1.gap(0) >= worst[4].1.gap(0));
+    let found = |miss: &Miss| miss.verdicts.iter().any(|verdict| !verdict.missed);
+    assert!(worst.iter().all(|(_, miss)| found(miss)));
+    let (first, gap) = (worst[0].0, worst[0].1.gap(worst[0].0));
+    assert!(one.misses.iter().all(|miss| miss.gap(first) <= gap));
 }
