@@ -129,7 +129,10 @@ fn look_up(sparse: &SparseIndex, set: &QuerySet, seed: u64) -> Result<Vec<Questi
     queries.sort_by_cached_key(|query| Random::of(seed, query.id.as_str()).next_u64());
     let mut questions = Vec::new();
     for query in queries {
-        let gold = set.qrels.relevant(&query.id).map(|id| sparse.places_of(id)).collect::<Result<Vec<_>>>()?.concat();
+        let places = set.qrels.relevant(&query.id).map(|id| sparse.places_of(id)).collect::<Result<Vec<_>>>()?;
+        let mut gold = places.concat();
+        // Judgments come in the order of ids, scoring wants that of the collection.
+        gold.sort_unstable();
         if !gold.is_empty() {
             questions.push(Question::Judged { query: query.text.clone(), gold });
         }

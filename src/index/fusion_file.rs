@@ -13,7 +13,8 @@
 //!     "tried": [{"name": "sparse alone", "mean": 0.68}],
 //!     "tuned": 0.71,
 //!     "against_present": {"name": "convex(min-max, dense weight 0.25)", "mean": 0.012, "interval": [0.003, 0.021], "p": 0.01},
-//!     "against_better_side": {"name": "sparse alone", "mean": 0.03, "interval": [0.01, 0.05], "p": 0.0001}
+//!     "against_better_side": {"name": "sparse alone", "mean": 0.03, "interval": [0.01, 0.05], "p": 0.0001},
+//!     "per_query_against_better_side": {"name": "sparse alone", "mean": 0.04, "interval": [0.02, 0.06], "p": 0.0001}
 //!   }
 //! }
 //! ```
@@ -84,6 +85,8 @@ pub struct Evidence {
     pub against_present: Difference,
     /// The tuned fusion less the better of both sides alone.
     pub against_better_side: Difference,
+    /// The weight per query less the better side, on folds it was not fitted on, whether it was chosen or not.
+    pub per_query_against_better_side: Difference,
 }
 
 /// A way of joining and what it reached.
@@ -257,7 +260,8 @@ mod tests {
                 tried: vec![Tried { name: "sparse alone".into(), mean: 0.7 }],
                 tuned: 0.72,
                 against_present: difference.clone(),
-                against_better_side: difference,
+                against_better_side: difference.clone(),
+                per_query_against_better_side: difference,
             },
         }
     }

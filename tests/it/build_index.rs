@@ -34,6 +34,25 @@ fn a_beir_folder_becomes_an_index_that_answers() {
 }
 
 #[test]
+fn judged_questions_with_several_gold_passages_choose_the_fusion_whatever_the_order_of_their_ids() {
+    let env = TestEnv::new();
+    let numbers = 0..30;
+    // The collection's order is the reverse of the ids'.
+    let passage =
+        |i: u32| format!("{{\"_id\": \"p{:02}\", \"text\": \"Village {i} lies at mile {i} of the road.\"}}\n", 99 - i);
+    let query = |i: u32| format!("{{\"_id\": \"{i}\", \"text\": \"which village lies at mile {i}\"}}\n");
+    let judgments = |i: u32| format!("{i}\tp{:02}\t1\n{i}\tp{:02}\t1\n", 99 - i, 99 - (i + 1) % 30);
+    env.write("data/corpus.jsonl", numbers.clone().map(passage).collect::<String>());
+    env.write("data/queries.jsonl", numbers.clone().map(query).collect::<String>());
+    let header = "query-id\tcorpus-id\tscore\n".to_string();
+    env.write("data/qrels/test.tsv", numbers.map(judgments).fold(header, |all, two| all + &two));
+    env.ok("build-index data --judged data --name road");
+    let fusion = &manifest(&env, "road")["fusion"];
+    assert_eq!(fusion["queries"], 30, "{fusion}");
+    assert!(fusion["found_by"].as_str().unwrap().contains("judged questions"), "{fusion}");
+}
+
+#[test]
 fn formats_and_packings_of_the_same_passages_give_the_same_answers() {
     let env = TestEnv::new();
     beir(&env);

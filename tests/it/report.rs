@@ -194,7 +194,7 @@ fn the_page_holds_in_a_real_browser() {
     let full = env.write("full.html", Format::Html.render(&sample::full()).unwrap());
     looked_at(&browser, &full, 7);
     // The checks can fail: a drawing with two texts on one place and one outside, a picture from the network, a wide box.
-    let spoiled = "<!doctype html><main><svg class=chart viewBox='0 0 9 9' width=99 height=99><text x=1 y=5>ab</text><text x=1 y=5>ab</text></svg>\
+    let spoiled = "<!doctype html><script>throw new Error('spoiled')</script><main><svg class=chart viewBox='0 0 9 9' width=99 height=99><text x=1 y=5>ab</text><text x=1 y=5>ab</text></svg>\
                    <p style='width:9999px'>wide</p><img src='http://127.0.0.1:PORT/status'></main>"
         .replace("PORT", &browser.port().to_string());
     browser.open(&env.write("spoiled.html", spoiled), (390, 844), Shown::Light);
@@ -202,5 +202,5 @@ fn the_page_holds_in_a_real_browser() {
     for fault in ["the page is", "over each other", "outside its drawing", "beside the window", "loaded"] {
         assert!(faults.contains(fault), "{fault} is not in {faults}");
     }
-    assert_ne!(browser.console(), serde_json::json!([]), "no picture is an error on the console");
+    assert_ne!(browser.console(), serde_json::json!([]), "an error shows on the console");
 }

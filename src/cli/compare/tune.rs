@@ -57,6 +57,7 @@ fn file(order: &Order<'_>, tuning: &Tuning, ui: &Ui) -> FusionFile {
             tuned: tuning.tuned,
             against_present: Difference::of(&present.to_string(), &tuning.against_present),
             against_better_side: Difference::of(&tuning.better_side.0, &tuning.better_side.1),
+            per_query_against_better_side: Difference::of(&tuning.better_side.0, &tuning.per_query[0]),
         },
     }
 }

@@ -169,8 +169,8 @@ pub struct Verdict {
     pub headline: String,
     /// The figures behind it.
     pub detail: String,
-    /// What the headline rests on.
-    pub outcome: Outcome,
+    /// What was shown of the best system against the baseline; `None` where there is nothing to show.
+    pub outcome: Option<Outcome>,
 }
 
 /// Which system finds most, and whether that is more than luck.
@@ -183,7 +183,7 @@ pub fn verdict(report: &Report) -> Option<Verdict> {
     let over = counted(best.mean(measure)?.n, "question");
     if report.systems.len() == 1 {
         let detail = format!("{measure} over {over}. Nothing was compared with it.");
-        return Some(Verdict { headline: format!("{name} reaches {}", share(value)), detail, outcome: Outcome::Open });
+        return Some(Verdict { headline: format!("{name} reaches {}", share(value)), detail, outcome: None });
     }
     let Some(reference) = report.baseline.as_deref().and_then(|name| report.system(name)) else {
         let others = report.systems.iter().filter(|system| system.name != *name);
@@ -196,7 +196,7 @@ pub fn verdict(report: &Report) -> Option<Verdict> {
             second.name,
             second.name,
         );
-        return Some(Verdict { headline: format!("{name} is ahead"), detail, outcome: Outcome::Open });
+        return Some(Verdict { headline: format!("{name} is ahead"), detail, outcome: Some(Outcome::Open) });
     };
     if best.name == reference.name {
         let beaten = |system: &&SystemReport| {
@@ -209,7 +209,7 @@ pub fn verdict(report: &Report) -> Option<Verdict> {
             counted(others, "system"),
             if worse == 1 { "is" } else { "are" },
         );
-        return Some(Verdict { headline: format!("Nothing beats {name}"), detail, outcome: Outcome::Open });
+        return Some(Verdict { headline: format!("Nothing beats {name}"), detail, outcome: None });
     }
     let difference = best.differences.get(measure)?;
     let headline = match difference.outcome() {
@@ -229,7 +229,7 @@ pub fn verdict(report: &Report) -> Option<Verdict> {
     if let Some(least) = best.detectable.get(measure) {
         detail += &format!(" So many questions can show a difference of {}, not less.", share(least.effect));
     }
-    Some(Verdict { headline, detail, outcome: difference.outcome() })
+    Some(Verdict { headline, detail, outcome: Some(difference.outcome()) })
 }
 
 #[cfg(test)]

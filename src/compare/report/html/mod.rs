@@ -95,13 +95,14 @@ fn opening(report: &Report, name: &str) -> Markup {
     }
 }
 
-fn badge(outcome: Outcome, tested: bool) -> Markup {
+fn badge(outcome: Option<Outcome>, tested: bool) -> Markup {
     html! {
         @match outcome {
-            Outcome::Gain => { span.badge.gain { "▲ proven" } }
-            Outcome::Loss => { span.badge.loss { "▼ proven worse" } }
-            Outcome::Open if tested => { span.badge.soft { "not proven" } }
-            Outcome::Open => { span.badge.soft { "not tested" } }
+            Some(Outcome::Gain) => { span.badge.gain { "▲ proven" } }
+            Some(Outcome::Loss) => { span.badge.loss { "▼ proven worse" } }
+            Some(Outcome::Open) if tested => { span.badge.soft { "not proven" } }
+            Some(Outcome::Open) => { span.badge.soft { "not tested" } }
+            None => {}
         }
     }
 }
