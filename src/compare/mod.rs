@@ -10,13 +10,8 @@
 //! | what the neighbour graph loses against exact search, never mixed with recall | [`AnnRecall`] |
 //! | bytes, latency, queries a second, memory | [`Cost`], [`Costs`] |
 //! | the same means over kinds of questions | [`Slicing`] |
-<<<<<<< HEAD
 //! | what the judged queries say about the fusion itself | [`mod@tune`] |
 //! | why a system missed what it missed; what is wrong with the experiment | [`diagnose`], [`audit`] |
-=======
-//! | why a system missed what it missed; what is wrong with the experiment | [`diagnose`], [`audit`] |
-//! | all of it written down, for reading and for programs | [`report`] |
->>>>>>> report
 
 mod ann;
 mod ask;
@@ -198,12 +193,6 @@ impl Comparison {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// Passages a system is asked for at least.
-const SHALLOWEST: usize = 100;
-
->>>>>>> report
 /// Searches with every system and measures the outcome.
 pub fn compare(
     searcher: &Searcher,
