@@ -87,8 +87,8 @@ pub(crate) struct Args {
     diagnose_at: usize,
     /// Instead of comparing, find the fusion on these judged questions, by nested cross-validation over methods, weights and
     /// a weight per query, on the first `--measure` (nDCG@10 by default). FILE is what `--fusion` takes; where no gain is
-    /// proven it keeps the index's own fusion.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["systems", "baseline", "json", "runs"], help_heading = "Output")]
+    /// proven it keeps the index's own fusion. With `--report` systems are compared as well.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "runs", "diagnose"], help_heading = "Output")]
     tune_fusion: Option<PathBuf>,
     /// Write each system's rankings as TREC run files into a folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
@@ -106,6 +106,9 @@ fn at(text: &str) -> std::result::Result<usize, String> {
 
 pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let files = args.files.prepare()?;
+    if args.tune_fusion.is_some() && !files.wanted() && (!args.systems.is_empty() || args.baseline.is_some()) {
+        return Err(Error::usage("`--tune-fusion` compares no systems").hint("add `--report FILE.html` for both"));
+    }
     if let Some(folder) = &args.runs {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
     }
@@ -136,10 +139,17 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         (_, true) => SearchHow::Graph { ef: searcher.graph_ef() },
         _ => SearchHow::Auto,
     };
-    if let Some(path) = &args.tune_fusion {
-        let measure = measures.map_or("nDCG@10".parse(), |measures| Ok(measures[0]))?;
-        let (searcher, set, depth) = (&searcher, &set, args.depth.get());
-        return tune::run(&tune::Order { searcher, set, data: &data, measure, depth, how, path }, ui);
+    let tuning = match &args.tune_fusion {
+        None => None,
+        Some(path) => {
+            let measure = measures.as_ref().map_or("nDCG@10".parse(), |measures| Ok(measures[0]))?;
+            let (searcher, set, depth) = (&searcher, &set, args.depth.get());
+            Some(tune::run(&tune::Order { searcher, set, data: &data, measure, depth, how, path }, ui)?)
+        }
+    };
+    // Beside a tuning, systems are compared only where a report shows both.
+    if tuning.is_some() && !files.wanted() {
+        return Ok(());
     }
     let measures = measures.unwrap_or_else(|| default_measures(&set));
     let options = CompareOptions {
@@ -158,6 +168,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     let named = (data.as_str(), split.as_deref());
     let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
     let mut report = Report::of(&comparison, &set, &provenance);
+    report.tuning = tuning;
     let beside = files.compare(&mut report)?;
     if let Some(folder) = &args.runs {
         for result in &comparison.systems {

@@ -46,7 +46,7 @@ fn judged_questions_with_several_gold_passages_choose_the_fusion_whatever_the_or
     env.write("data/queries.jsonl", numbers.clone().map(query).collect::<String>());
     let header = "query-id\tcorpus-id\tscore\n".to_string();
     env.write("data/qrels/test.tsv", numbers.map(judgments).fold(header, |all, two| all + &two));
-    env.ok("build-index data --judged data --name road");
+    env.ok("build-index data --judged data --judged-split test --name road");
     let fusion = &manifest(&env, "road")["fusion"];
     assert_eq!(fusion["queries"], 30, "{fusion}");
     assert!(fusion["found_by"].as_str().unwrap().contains("judged questions"), "{fusion}");

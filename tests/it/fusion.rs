@@ -68,8 +68,14 @@ fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
     let dev = bundled(&env);
     assert!(env.ok("info b").contains("questions would give it 0."), "the weight has an interval");
     let before = std::fs::read(env.path("indexes/b/gen-1/manifest.json")).unwrap();
-    let tuned = env.run_words(&["compare", "b", "--data", &dev, "--tune-fusion", "f.json"]);
+    let order = ["compare", "b", "--data", &dev, "--tune-fusion", "f.json", "--system", "bm25,hybrid"];
+    let alone = env.run_words(&order);
+    assert_eq!(alone.code, 2, "systems are compared for a report alone: {}", alone.stdout);
+    let tuned = env.run_words(&[&order[..], &["--report", "t.json", "--report", "t.html"]].concat());
     assert_eq!(tuned.code, 0, "{}", tuned.stderr);
+    let report: Value = serde_json::from_slice(&std::fs::read(env.path("t.json")).unwrap()).unwrap();
+    assert_eq!((&report["tuning"]["verdict"], &report["tuning"]["folds"]), (&"gain".into(), &5.into()));
+    assert!(std::fs::read_to_string(env.path("t.html")).unwrap().contains("How the fusion was chosen"));
     // Half of the bundled questions hinge on words, half on meaning: one weight cannot serve both.
     assert!(tuned.stdout.contains("a gain is proven: per-query("), "{}", tuned.stdout);
     assert!(tuned.stdout.contains("known tokens"), "{}", tuned.stdout);
@@ -147,7 +153,8 @@ fn damaged_files_and_hopeless_questions_are_refused() {
     };
     let tune = ["compare", "b", "--data", &dev, "--tune-fusion", "f.json"];
     refuse(&[&tune[..], &["--measure", "answer-recall@20"]].concat(), "asks for answers");
-    refuse(&[&tune[..], &["--system", "bm25"]].concat(), "cannot be used with");
+    refuse(&[&tune[..], &["--system", "bm25"]].concat(), "compares no systems");
+    refuse(&[&tune[..], &["--runs", "r"]].concat(), "cannot be used with");
     env.write("q.jsonl", "{\"_id\": \"q1\", \"text\": \"which planet has rings\"}\n");
     let passage: Value = serde_json::from_str(&env.ok("query b saturn --json -k 1")).unwrap();
     env.write("q.tsv", format!("query-id\tcorpus-id\tscore\nq1\t{}\t1\n", passage["hits"][0]["id"].as_str().unwrap()));

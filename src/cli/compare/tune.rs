@@ -2,6 +2,7 @@
 
 use super::super::ui::{Ui, bold, dim, table, thousands};
 use super::screen::with_interval;
+use parallax::compare::report;
 use parallax::compare::tune::{FOLDS, TuneOptions, Tuning, contests, tune};
 use parallax::dense::SearchHow;
 use parallax::eval::significance::Paired;
@@ -24,7 +25,8 @@ pub(super) struct Order<'a> {
     pub(super) path: &'a Path,
 }
 
-pub(super) fn run(order: &Order<'_>, ui: &Ui) -> Result<()> {
+/// Tunes, writes the file and says what was found.
+pub(super) fn run(order: &Order<'_>, ui: &Ui) -> Result<report::Tuning> {
     let index = order.searcher.index();
     let present = index.manifest().fusion.fusion;
     let options = TuneOptions { measure: order.measure, present, seed: SEED };
@@ -32,7 +34,8 @@ pub(super) fn run(order: &Order<'_>, ui: &Ui) -> Result<()> {
     let tuning = tune(&contests, &options, &ui.progress())?;
     let file = file(order, &tuning, ui);
     std::fs::write(order.path, file.to_bytes()?).map_err(|e| Error::io(order.path, "write", e))?;
-    ui.data(&screen(&tuning, &file, order.path))
+    ui.data(&screen(&tuning, &file, order.path))?;
+    Ok(report::Tuning::of(&tuning, &options))
 }
 
 fn file(order: &Order<'_>, tuning: &Tuning, ui: &Ui) -> FusionFile {

@@ -9,13 +9,13 @@
 
 use super::model::{
     self, AnnRecall, AnswerGap, Cost, Costs, Count, CurvePoint, Detectable, Difference, Mean, Report, RestsOn, Slice,
-    Slicing, SystemReport,
+    Slicing, SystemReport, Tried, Tuning,
 };
 use crate::collection::qrels::Qrels;
 use crate::collection::run::Run;
 use crate::collection::{PassageId, QueryId, QuerySet};
 use crate::compare::certainty::SEED;
-use crate::compare::{self, Comparison, SystemResult};
+use crate::compare::{self, Comparison, SystemResult, tune};
 use crate::error::{Error, Result};
 use crate::eval::significance::Paired;
 use crate::eval::{Measure, evaluate};
@@ -221,6 +221,26 @@ fn sliced(slicing: &compare::Slicing, systems: &[SystemResult]) -> Slicing {
         by: slicing.by.name().to_string(),
         groups: slicing.slices.iter().map(group).collect(),
         left_out: slicing.left_out,
+    }
+}
+
+impl Tuning {
+    /// What a tuning found, for a report.
+    pub fn of(tuning: &tune::Tuning, options: &tune::TuneOptions) -> Self {
+        let fixed = tuning.fixed.iter().map(|(fusion, mean)| (fusion, *mean));
+        let tried = fixed.chain(tuning.families.iter().map(|(fusion, mean, _)| (fusion, *mean)));
+        let mut tried: Vec<Tried> = tried.map(|(fusion, mean)| Tried { fusion: fusion.clone(), mean }).collect();
+        tried.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+        Tuning {
+            fusion: tuning.found.to_string(),
+            against: options.present.to_string(),
+            measure: options.measure.to_string(),
+            queries: tuning.queries,
+            folds: tune::FOLDS,
+            held_out: Difference::from(&tuning.against_present),
+            verdict: if tuning.is_proven() { "gain" } else { "no gain proven" }.to_string(),
+            tried,
+        }
     }
 }
 

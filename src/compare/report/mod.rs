@@ -35,7 +35,7 @@ pub mod words;
 
 pub use assemble::Provenance;
 pub use json::json;
-pub use model::Report;
+pub use model::{Report, Tuning};
 
 use crate::error::{Error, Result};
 use std::path::Path;

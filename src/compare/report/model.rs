@@ -437,7 +437,7 @@ pub struct Tuning {
     pub held_out: Difference,
     /// `gain`, `no gain proven`, ….
     pub verdict: String,
-    /// Fusions tried, best first, with their mean on all questions.
+    /// Fusions tried, best first, with their mean; of what is fitted, on folds that it was not fitted on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
 }
@@ -447,7 +447,7 @@ pub struct Tuning {
 pub struct Tried {
     /// As it is written.
     pub fusion: String,
-    /// Mean of the measure over all questions.
+    /// Mean of the measure.
     pub mean: f64,
 }
 

@@ -268,11 +268,11 @@ pub(super) fn tuning(report: &Report) -> Markup {
                 (signed(tuning.held_out.mean)) " " (interval(tuning.held_out.interval)) ", " (p_value(tuning.held_out.p())) "." }
             @if !tuning.tried.is_empty() {
                 div.scroll { table {
-                    thead { tr { th scope="col" { "fusion" } th scope="col" { (tuning.measure) ", all questions" } } }
+                    thead { tr { th scope="col" { "fusion" } th scope="col" { (tuning.measure) } } }
                     tbody { @for tried in &tuning.tried { tr { th scope="row" { code { (tried.fusion) } } td { (share(tried.mean)) } } } }
                 } }
             }
-            (foundation(report, "Means over all questions flatter what was chosen by them; the held-out difference does not."))
+            (foundation(report, "What is fitted is measured on questions it was not fitted on; a single choice among these still flatters itself a little."))
         }
     };
     section("tuning", "How the fusion was chosen", &says, &body)
