@@ -88,7 +88,7 @@ pub(crate) struct Args {
     /// Instead of comparing, find the fusion on these judged questions, by nested cross-validation over methods, weights and
     /// a weight per query, on the first `--measure` (nDCG@10 by default). FILE is what `--fusion` takes; where no gain is
     /// proven it keeps the index's own fusion. With `--report` systems are compared as well.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "runs", "diagnose"], help_heading = "Output")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "runs", "diagnose", "slices", "train", "drop_query_id"], help_heading = "Output")]
     tune_fusion: Option<PathBuf>,
     /// Write each system's rankings as TREC run files into a folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
@@ -143,7 +143,9 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         None => None,
         Some(path) => {
             let measure = measures.as_ref().map_or("nDCG@10".parse(), |measures| Ok(measures[0]))?;
-            let (searcher, set, depth) = (&searcher, &set, args.depth.get());
+            // What the measure looks at has to be offered.
+            let depth = args.depth.get().max(measure.cutoff().unwrap_or(0));
+            let (searcher, set) = (&searcher, &set);
             Some(tune::run(&tune::Order { searcher, set, data: &data, measure, depth, how, path }, ui)?)
         }
     };
@@ -166,7 +168,14 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     };
     let comparison = compare(&searcher, &set, &options, &ui.progress())?;
     let named = (data.as_str(), split.as_deref());
-    let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.depth)?;
+    let provenance = Provenance::of(&searcher, &set, ui.command(), named, options.offered())?;
+    for (system, mean) in options.systems.iter().filter_map(|system| Some((system, system.tuned_on(&data)?))) {
+        ui.warn(&format!(
+            "the fusion of {} was tuned on these questions, which flatters it; on questions it was not fitted on it reached \
+             {mean}",
+            system.name()
+        ));
+    }
     let mut report = Report::of(&comparison, &set, &provenance);
     report.tuning = tuning;
     let beside = files.compare(&mut report)?;

@@ -96,6 +96,11 @@ impl CompareOptions {
         self.measures.iter().filter_map(|measure| measure.cutoff()).max().unwrap_or(0).max(LEAST_DEPTH)
     }
 
+    /// Passages each side offers to fusion: never fewer than a system is asked for.
+    pub fn offered(&self) -> usize {
+        self.depth.max(self.deepest())
+    }
+
     /// What a system is asked.
     fn asked(&self, request: &SearchRequest) -> SearchRequest {
         ask::request(request, self, self.deepest())
@@ -209,7 +214,11 @@ pub fn compare(
     }
     let gold: BTreeSet<&PassageId> = set.qrels.iter().flat_map(|(query, _)| set.qrels.relevant(query)).collect();
     let missing_gold = missing_gold(searcher, &gold)?;
-    if missing_gold == gold.len() && !gold.is_empty() {
+    if gold.is_empty() {
+        return Err(Error::bad_input("no passage of the data set is judged relevant, so there is nothing to find")
+            .hint("a grade of at least 1 is relevant"));
+    }
+    if missing_gold == gold.len() {
         let message = format!("none of the {missing_gold} gold passages of the data set is in the index");
         return Err(Error::bad_input(message).hint("was the index built from another collection?"));
     }

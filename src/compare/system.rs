@@ -142,6 +142,16 @@ impl System {
         }
     }
 
+    /// Where its fusion was tuned on this data set: what it reached there on questions it was not fitted on.
+    pub fn tuned_on(&self, data: &str) -> Option<String> {
+        match self {
+            System::Index { tuned: Some(file), .. } if file.evidence.data == data && file.evidence.proven => {
+                Some(format!("{} {:.4}", file.evidence.measure, file.evidence.tuned))
+            }
+            _ => None,
+        }
+    }
+
     /// Refuses an index with another encoder than the one its fusion was tuned with.
     pub fn check(&self, manifest: &Manifest) -> Result<()> {
         match self {

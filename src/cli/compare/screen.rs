@@ -173,22 +173,25 @@ fn differences(comparison: &Comparison, baseline: &str, width: usize) -> String 
     rows[0].extend(others.iter().map(|system| format!("{} ", system.name)));
     for (m, measure) in first.evaluation.measures.iter().enumerate() {
         let mut row = vec![measure.to_string()];
-        row.extend(others.iter().map(|system| system.differences[m].as_ref().map_or("– ".into(), difference)));
+        let cell = |system: &&SystemResult| {
+            let proven = system.standing(m) != Standing::Open;
+            system.differences[m].as_ref().map_or("– ".into(), |paired| difference(paired, proven))
+        };
+        row.extend(others.iter().map(cell));
         rows.push(row);
     }
     fit_table(&rows, width)
-        + &wrap("system minus baseline, paired over queries, 95 % bootstrap interval; * excludes 0\n", width)
+        + &wrap(
+            "system minus baseline, paired over queries, 95 % bootstrap interval; * proven: p < .05, Holm-corrected\n",
+            width,
+        )
 }
 
-/// `+.0123 [+.0050, +.0196]*`.
-fn difference(paired: &Paired) -> String {
-    with_interval(paired.mean_difference, paired.interval)
-}
-
-/// A difference and its interval, starred where that excludes 0.
-pub(super) fn with_interval(difference: f64, (low, high): (f64, f64)) -> String {
-    let mark = if low > 0.0 || high < 0.0 { '*' } else { ' ' };
-    format!("{} [{}, {}]{mark}", signed(difference), signed(low), signed(high))
+/// `+.0123 [+.0050, +.0196]*`: a difference, its interval, and a star where it is proven.
+pub(super) fn difference(paired: &Paired, proven: bool) -> String {
+    let (low, high) = paired.interval;
+    let mark = if proven { '*' } else { ' ' };
+    format!("{} [{}, {}]{mark}", signed(paired.mean_difference), signed(low), signed(high))
 }
 
 /// Four places with a sign and no leading zero; what rounds to nothing has no minus.
@@ -259,7 +262,10 @@ fn notes(comparison: &Comparison, provenance: &Provenance) -> String {
     if comparison.with_answers > 0 {
         text += &format!("; answers over {} with known answers", thousands(comparison.with_answers as u64));
     }
-    text += &format!("\nhybrid: {}\n", provenance.fusion);
+    text.push('\n');
+    if comparison.systems.iter().any(|system| system.name == "hybrid") {
+        text += &format!("hybrid: {}\n", provenance.fusion);
+    }
     if comparison.drop_query_id {
         text += "passages with the query's own id are dropped from every ranking\n";
     }
@@ -308,9 +314,9 @@ mod tests {
     fn differences_read_at_a_glance() {
         let paired =
             |mean_difference, interval| Paired { n: 9, mean_difference, interval, p_randomization: 1.0, p_t: 1.0 };
-        assert_eq!(difference(&paired(0.0123, (0.005, 0.0196))), "+.0123 [+.0050, +.0196]*");
-        assert_eq!(difference(&paired(-0.2, (-1.0, -0.00001))), "-.2000 [-1.0000, +.0000]*");
-        assert_eq!(difference(&paired(0.0, (-0.1, 0.10004))), "+.0000 [-.1000, +.1000] ");
+        assert_eq!(difference(&paired(0.0123, (0.005, 0.0196)), true), "+.0123 [+.0050, +.0196]*");
+        assert_eq!(difference(&paired(-0.2, (-1.0, -0.00001)), true), "-.2000 [-1.0000, +.0000]*");
+        assert_eq!(difference(&paired(0.0, (-0.1, 0.10004)), false), "+.0000 [-.1000, +.1000] ");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `compare --tune-fusion`: what judged queries say about the fusion, on the screen and in a file.
 
 use super::super::ui::{Ui, bold, dim, table, thousands};
-use super::screen::with_interval;
+use super::screen::difference;
 use parallax::compare::report;
 use parallax::compare::tune::{FOLDS, TuneOptions, Tuning, contests, tune};
 use parallax::dense::SearchHow;
@@ -83,7 +83,7 @@ fn screen(tuning: &Tuning, file: &FusionFile, path: &Path) -> String {
         counted(&tuning.chosen)
     );
     let against =
-        |what: &str, paired: &Paired| vec![what.to_string(), with_interval(paired.mean_difference, paired.interval)];
+        |what: &str, paired: &Paired| vec![what.to_string(), difference(paired, paired.is_gain() || paired.is_loss())];
     let [side, rrf, even] = &tuning.per_query;
     let mut rows = vec![vec!["difference".to_string(), "95 % interval ".to_string()]];
     rows.push(against(

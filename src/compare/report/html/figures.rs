@@ -137,14 +137,10 @@ pub(super) fn margins(report: &Report) -> Markup {
     section("margins", "By how much", &says, &body)
 }
 
-/// Latency against the deciding measure; without measured latency, time a question with all cores.
+/// Latency against the deciding measure, where it was measured.
 pub(super) fn cost(report: &Report) -> Markup {
     let Some(measure) = report.decisive() else { return html! {} };
-    let timed = report.systems.iter().any(|system| system.cost.is_some());
-    let spent = |system: &SystemReport| match timed {
-        true => Some(system.cost?.p50_ms),
-        false => Some(1e3 * system.seconds? / report.judged.max(1) as f64),
-    };
+    let spent = |system: &SystemReport| Some(system.cost?.p50_ms);
     let points: Vec<Point> = (report.systems.iter().enumerate())
         .filter_map(|(series, system)| {
             let (x, mean) = (spent(system)?, system.mean(measure)?);
@@ -155,7 +151,7 @@ pub(super) fn cost(report: &Report) -> Markup {
     if points.is_empty() {
         return html! {};
     }
-    let unit = if timed { "median milliseconds a question, one thread" } else { "milliseconds a question, all cores" };
+    let unit = "median milliseconds a question, one thread";
     let says = html! { (measure) " against what a question costs. The upper left is better." };
     let body = html! {
         div.figures {
@@ -166,7 +162,7 @@ pub(super) fn cost(report: &Report) -> Markup {
             }
         }
         div {
-            @if timed { (costs(report)) }
+            (costs(report))
             (foundation(report, &shared(report)))
         }
     };
