@@ -15,9 +15,9 @@ use parallax::compare::diagnose;
 use parallax::compare::report::{Provenance, Report, json};
 use parallax::compare::{CompareOptions, System, compare};
 use parallax::dense::SearchHow;
-use parallax::{Error, Measure, Mode, QuerySet, Result, Searcher};
+use parallax::{Error, ErrorKind, Measure, Mode, QuerySet, Result, Searcher};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compare recall of sparse, dense and hybrid retrieval.
 ///
@@ -109,6 +109,12 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     if args.tune_fusion.is_some() && !files.wanted() && (!args.systems.is_empty() || args.baseline.is_some()) {
         return Err(Error::usage("`--tune-fusion` compares no systems").hint("add `--report FILE.html` for both"));
     }
+    if let Some(folder) =
+        args.tune_fusion.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        return Err(Error::new(ErrorKind::NotFound, "there is no folder to write the fusion to").in_file(folder));
+    }
     if let Some(folder) = &args.runs {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
     }
@@ -116,6 +122,11 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         true => None,
         false => Some(args.measures.join(",").split(',').map(|name| name.trim().parse()).collect::<Result<_>>()?),
     };
+    if let Some(twice) =
+        measures.iter().flatten().enumerate().find(|(i, m)| measures.iter().flatten().take(*i).any(|n| n == *m))
+    {
+        return Err(Error::usage(format!("measure `{}` is named twice", twice.1)));
+    }
     let systems = match args.systems.is_empty() {
         true => None,
         false => Some(System::parse_list(&args.systems.join(","))?),

@@ -1,7 +1,7 @@
 //! What the neighbour graph loses against exact search: `ann_recall@10`, never mixed with recall.
 
 use crate::collection::Query;
-use crate::dense::{GRAPH_PAYS_FROM, SearchHow};
+use crate::dense::SearchHow;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::search::{Mode, Ranked, SearchRequest, Searcher};
@@ -36,6 +36,6 @@ pub(super) fn ann_recall(searcher: &Searcher, queries: &[&Query], progress: &dyn
         exact.dense.keys().filter(|ordinal| found.dense.contains_key(ordinal)).count() as f64 / exact.dense.len() as f64
     };
     let mean = found.iter().zip(&exact).map(share).sum::<f64>() / queries.len() as f64;
-    let graph_in_use = searcher.index().len() >= GRAPH_PAYS_FROM;
+    let graph_in_use = searcher.index().dense().is_some_and(|dense| dense.walks_graph(K));
     Ok(AnnRecall { k: K, mean, queries: queries.len(), graph_in_use })
 }

@@ -144,10 +144,11 @@ impl GivenFusion {
         }
         match Fusion::preset(name) {
             Some(fusion) => Ok(GivenFusion::Plain(fusion)),
-            None => GivenFusion::read(Path::new(name)).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => error.hint(format!("or name a fusion: rrf, {}", presets::names())),
-                _ => error,
-            }),
+            None if !Path::new(name).exists() => {
+                let message = format!("`{name}` is neither a fusion nor the file of one");
+                Err(Error::new(ErrorKind::NotFound, message).hint(format!("fusions are rrf, {}", presets::names())))
+            }
+            None => GivenFusion::read(Path::new(name)),
         }
     }
 

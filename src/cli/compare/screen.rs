@@ -160,6 +160,11 @@ fn points(effect: f64) -> String {
     format!("{text} {}", if text == "1.0" { "point" } else { "points" })
 }
 
+/// `1 judged query`, `300 judged queries`.
+fn queries(n: usize, which: &str) -> String {
+    format!("{} {which}{}", thousands(n as u64), if n == 1 { "query" } else { "queries" })
+}
+
 /// `1 system`, `3 systems`.
 fn counted(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n as u64), if n == 1 { "" } else { "s" })
@@ -249,16 +254,16 @@ fn milliseconds(time: Duration) -> String {
 fn notes(comparison: &Comparison, provenance: &Provenance) -> String {
     let mut text = String::new();
     if let Some(ann) = comparison.ann_recall {
-        let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used at this size" };
+        let note = if ann.graph_in_use { "the graph searches" } else { "exact search is used here" };
         text += &format!(
-            "ann_recall@{} of the graph against exact search: {:.4} on {} queries; {note}\n",
+            "ann_recall@{} of the graph against exact search: {:.4} on {}; {note}\n",
             ann.k,
             ann.mean,
-            thousands(ann.queries as u64)
+            queries(ann.queries, "")
         );
     }
-    let judged = thousands(comparison.judged as u64);
-    text += &format!("means over {judged} judged queries, absent ones count 0 (trec_eval -c)");
+    let judged = queries(comparison.judged, "judged ");
+    text += &format!("means over {judged}, absent ones count 0 (trec_eval -c)");
     if comparison.with_answers > 0 {
         text += &format!("; answers over {} with known answers", thousands(comparison.with_answers as u64));
     }
