@@ -1,16 +1,8 @@
 //! `compare`: measures that agree with trec_eval, and runs that travel.
 
-use crate::support::{TestEnv, needed, repository};
+use crate::support::{TestEnv, bundled, needed, repository};
 use serde_json::Value;
 use std::process::Command;
-
-fn bundled(env: &TestEnv) -> String {
-    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
-    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
-    let outcome = env.run_words(&words);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    dev.to_str().unwrap().to_string()
-}
 
 fn report(env: &TestEnv, words: &[&str]) -> Value {
     let outcome = env.run_words(&[words, &["--json", "-"]].concat());

@@ -1,15 +1,7 @@
 //! Fusion from the command line: engines' ways, tuning on judged questions, and the file that carries its result.
 
-use crate::support::{TestEnv, needed, repository};
+use crate::support::{TestEnv, bundled, needed, repository};
 use serde_json::Value;
-
-fn bundled(env: &TestEnv) -> String {
-    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
-    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
-    let outcome = env.run_words(&words);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    dev.to_str().unwrap().to_string()
-}
 
 fn mean(report: &Value, system: usize) -> f64 {
     report["systems"][system]["measures"]["nDCG@10"]["mean"].as_f64().unwrap()

@@ -1,15 +1,13 @@
 //! `mine-negatives`: files other tools read, splits that stay apart, the same bytes whatever the threads.
 
-use crate::support::{TestEnv, repository};
+use crate::support::{self, TestEnv, repository};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// The bundled collection as the index `b`; gives its training questions.
 fn bundled(env: &TestEnv) -> String {
-    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
-    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
-    let outcome = env.run_words(&words);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    train.to_str().unwrap().to_string()
+    support::bundled(env);
+    repository("corpus/train.json").to_str().unwrap().to_string()
 }
 
 fn lines(env: &TestEnv, name: &str) -> Vec<Value> {

@@ -1,16 +1,14 @@
 //! `query`: what is asked, what comes back, and why.
 
-use crate::support::{TestEnv, repository};
+use crate::support;
+use crate::support::TestEnv;
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 /// The bundled collection, built.
 fn bundled() -> TestEnv {
     let env = TestEnv::new();
-    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
-    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
-    let outcome = env.run_words(&words);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    support::bundled(&env);
     env
 }
 

@@ -1,7 +1,7 @@
 //! `compare --report`: files in five formats, an earlier report beside this one, and the page in a real browser.
 
 use crate::support::browser::{Browser, Shown};
-use crate::support::{TestEnv, repository};
+use crate::support::{TestEnv, bundled};
 use parallax::compare::report::{Format, json, model};
 use std::path::Path;
 
@@ -9,14 +9,6 @@ use std::path::Path;
 #[allow(dead_code)] // The plainer ones are for those.
 #[path = "../../src/compare/report/sample.rs"]
 mod sample;
-
-fn bundled(env: &TestEnv) -> String {
-    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
-    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
-    let outcome = env.run_words(&words);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    dev.to_str().unwrap().to_string()
-}
 
 fn read(env: &TestEnv, name: &str) -> String {
     std::fs::read_to_string(env.path(name)).unwrap()

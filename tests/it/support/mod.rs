@@ -88,6 +88,15 @@ impl TestEnv {
     }
 }
 
+/// Indexes the bundled collection as `b`; gives the path of its held-out questions.
+pub fn bundled(env: &TestEnv) -> String {
+    let (train, dev) = (repository("corpus/train.json"), repository("corpus/dev.json"));
+    let words = ["build-index", train.to_str().unwrap(), dev.to_str().unwrap(), "--name", "b"];
+    let outcome = env.run_words(&words);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    dev.to_str().unwrap().to_string()
+}
+
 /// A collection folder of the repository.
 pub fn repository(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
