@@ -1,7 +1,6 @@
 //! `query`: what is asked, what comes back, and why.
 
-use crate::support;
-use crate::support::TestEnv;
+use crate::support::{self, TestEnv};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
