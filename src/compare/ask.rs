@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::search::{SearchRequest, Searcher};
 
-/// What an index system is asked: `k` passages, one more where the query's own id is dropped from them.
+/// What an index system is asked: `k` passages.
 pub(super) fn request(request: &SearchRequest, options: &super::CompareOptions, k: usize) -> SearchRequest {
-    let k = k + usize::from(options.drop_query_id);
     SearchRequest { k, depth: options.depth.max(k), how: options.how, ..request.clone() }
 }
 
-/// A system's rankings of all queries, `k` long at most where the index is asked.
+/// A system's rankings of all queries, `k` long at most where the index is asked; without the queries' own ids where
+/// these are dropped.
 pub(super) fn run_of(
     searcher: &Searcher,
     queries: &[&Query],
@@ -22,21 +22,33 @@ pub(super) fn run_of(
     k: usize,
     progress: &dyn Progress,
 ) -> Result<Run> {
-    let run = match system {
-        System::File { run, .. } => run.clone(),
+    let (mut run, asked) = match system {
+        System::File { run, .. } => (run.clone(), None),
         System::Index { name, request: asked, .. } => {
-            run_index(searcher, queries, name, &request(asked, options, k), progress)?
+            (run_index(searcher, queries, name, &request(asked, options, k), progress)?, Some(asked))
         }
     };
     if !options.drop_query_id {
         return Ok(run);
     }
-    let mut others = Run::new(run.name.clone());
-    for (query, ranking) in run.iter() {
-        let most = if matches!(system, System::Index { .. }) { k } else { ranking.len() };
-        others.insert(query.clone(), without_own(query, ranking).truncated(most));
+    let own: Vec<&Query> = queries.iter().filter(|query| finds_itself(&run, query)).copied().collect();
+    if let Some(asked) = asked.filter(|_| !own.is_empty()) {
+        // One more in its place; only here, for a deeper search may join both sides otherwise.
+        let deeper = run_index(searcher, &own, &run.name, &request(asked, options, k + 1), progress)?;
+        for (query, ranking) in deeper.iter() {
+            run.insert(query.clone(), ranking.clone());
+        }
     }
-    Ok(others)
+    for query in own {
+        if let Some(others) = run.get(&query.id).map(|ranking| without_own(&query.id, ranking)) {
+            run.insert(query.id.clone(), others.truncated(if asked.is_some() { k } else { usize::MAX }));
+        }
+    }
+    Ok(run)
+}
+
+fn finds_itself(run: &Run, query: &Query) -> bool {
+    run.get(&query.id).is_some_and(|ranking| ranking.iter().any(|(passage, _)| passage.as_str() == query.id.as_str()))
 }
 
 /// BEIR's rule for queries that are passages of the collection themselves: none finds itself.

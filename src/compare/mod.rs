@@ -103,7 +103,7 @@ impl CompareOptions {
 
     /// What a system is asked.
     fn asked(&self, request: &SearchRequest) -> SearchRequest {
-        ask::request(request, self, self.deepest())
+        ask::request(request, self, self.deepest() + usize::from(self.drop_query_id))
     }
 }
 

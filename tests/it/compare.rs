@@ -162,6 +162,11 @@ fn a_question_that_is_a_passage_does_not_find_itself() {
         ["compare", "x", "--data", "data", "--system", "run:runs/bm25.trec", "--drop-query-id", "--measure", "RR@10"];
     assert_eq!(mean(&report(&env, &words), 0, "RR@10"), 1.0);
     assert!(env.run_words(&words).stdout.contains("query's own id are dropped"));
+    // Where no question is a passage nothing changes, nor is anything joined from deeper lists.
+    let dev = bundled(&env);
+    let words = ["compare", "b", "--data", &dev, "--system", "hybrid", "--no-cost"];
+    let flagged = report(&env, &[&words[..], &["--drop-query-id"]].concat());
+    assert_eq!(report(&env, &words)["systems"][0]["per_query"], flagged["systems"][0]["per_query"]);
 }
 
 #[test]
