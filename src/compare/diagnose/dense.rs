@@ -11,7 +11,7 @@ use super::sparse::Found;
 use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
 use crate::compare::phrase::grouped;
-use crate::dense::{DenseIndex, GRAPH_PAYS_FROM, SearchHow};
+use crate::dense::{DenseIndex, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::{Error, Result};
 use crate::kernel::dot::dot;
@@ -22,12 +22,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// Passages of a ranking that are read in whole as well.
 const RIVALS: usize = 100;
 
-/// Whether a search of this kind walks the neighbour graph.
-pub(super) fn walks_graph(how: SearchHow, passages: usize) -> bool {
-    match how {
+/// Whether a request walks the neighbour graph.
+pub(super) fn walks_graph(request: &SearchRequest, dense: &DenseIndex) -> bool {
+    match request.how {
         SearchHow::Exact => false,
         SearchHow::Graph { .. } => true,
-        SearchHow::Auto => passages >= GRAPH_PAYS_FROM,
+        SearchHow::Auto => dense.walks_graph(request.depth.max(request.k)),
     }
 }
 
@@ -46,11 +46,11 @@ pub(super) fn examine(
 ) -> Result<Vec<Found>> {
     let exact = SearchRequest { k: DEEP, how: SearchHow::Exact, ..request.clone() };
     let deep = lab.ranks(cases, &exact)?;
-    let on_graph = walks_graph(request.how, lab.sparse().len());
+    let index = dense_side(lab)?;
+    let on_graph = walks_graph(request, index);
     let questions: Vec<&str> = cases.iter().map(|case| case.question.as_ref()).collect();
     let rows = question_encoder(lab)?.encode(&questions, Role::Query)?;
     let read = reader.undo(lab, cases, &rows)?;
-    let index = dense_side(lab)?;
     let one = |(i, case): (usize, &&Case<'_>)| {
         let mut reasons = Vec::new();
         let is_zero = |row: &[f32]| row.iter().all(|value| *value == 0.0);
@@ -77,7 +77,7 @@ fn question_encoder<'l>(lab: &'l Lab<'_>) -> Result<&'l dyn Encoder> {
     lab.searcher.question_encoder().ok_or_else(|| Error::bug("a dense system was asked without an encoder"))
 }
 
-fn dense_side<'l>(lab: &'l Lab<'_>) -> Result<&'l DenseIndex> {
+pub(super) fn dense_side<'l>(lab: &'l Lab<'_>) -> Result<&'l DenseIndex> {
     lab.searcher.index().dense().ok_or_else(|| Error::bug("a dense system was asked of a sparse index"))
 }
 

@@ -1,6 +1,6 @@
 //! Hybrid misses: a cut that is too shallow, a fusion that loses what one side has, and what the sides themselves lose.
 
-use super::dense::{graph_reason, walks_graph};
+use super::dense::{dense_side, graph_reason, walks_graph};
 use super::lab::{Case, Lab, at};
 use super::model::{Cause, DEEP, Reason};
 use super::sparse::{Found, ROOM, without_length};
@@ -25,7 +25,7 @@ pub(super) fn examine(lab: &Lab<'_>, request: &SearchRequest, cases: &[&Case<'_>
         true => lab.ranks(cases, &SearchRequest { depth, ..asked.clone() })?,
         false => none(),
     };
-    let exact = match walks_graph(request.how, passages) {
+    let exact = match walks_graph(request, dense_side(lab)?) {
         true => lab.ranks(cases, &SearchRequest { how: SearchHow::Exact, ..asked.clone() })?,
         false => none(),
     };

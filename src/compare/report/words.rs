@@ -11,6 +11,7 @@
 //! ```
 
 use super::model::{Cost, Difference, Report, SystemReport};
+pub(in crate::compare) use crate::compare::phrase::{grouped as count, many as counted};
 use crate::eval::significance::ENOUGH;
 use crate::text::scripts::{Script, runs};
 
@@ -40,22 +41,6 @@ pub fn interval([low, high]: [f64; 2]) -> String {
 /// `p = .032`, or that it is below a thousandth.
 pub fn p_value(p: f64) -> String {
     if p < 0.001 { "p < .001".into() } else { format!("p = {}", without_zero(format!("{p:.3}"))) }
-}
-
-/// A whole number with commas.
-///
-/// ```
-/// assert_eq!(parallax::compare::report::words::count(20_958), "20,958");
-/// ```
-pub fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
-    groups.join(",")
-}
-
-/// `1 question`, `20 questions`.
-pub fn counted(n: usize, what: &str) -> String {
-    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// What is added to the name of a p value: how it was corrected, where it was.
