@@ -21,6 +21,25 @@ use super::Passage;
 use crate::random::Random;
 use crate::text::words;
 
+/// One passage in so many is [held out](held_out).
+pub const HELD_OUT: usize = 8;
+
+/// Whether pseudo-queries of this passage are never trained on.
+///
+/// An encoder that has learnt a collection's own pseudo-queries answers them far better than anybody's questions, so the
+/// collection could no longer ask itself what the encoder is worth. One passage in [`HELD_OUT`], whatever the collection, is
+/// therefore kept for asking: chosen by its text, so that both sides know it wherever they meet it.
+///
+/// ```
+/// use parallax::{Passage, collection::pseudo};
+/// let of = |text: String| pseudo::held_out(&Passage::new("p", "", &text));
+/// let held_out = (0..8_000).filter(|i| of(format!("passage {i}"))).count();
+/// assert!((900..1_100).contains(&held_out));
+/// ```
+pub fn held_out(passage: &Passage) -> bool {
+    Random::of(0, &passage.text).below(HELD_OUT) == 0
+}
+
 /// A question drawn from a passage, and what is left of the passage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pseudo {

@@ -50,6 +50,12 @@ const DEPTH: usize = 100;
 /// Fewer than this prove nothing; the collection is too small or too bare to ask itself.
 const ENOUGH: usize = 20;
 
+/// Passages looked at for those no training has drawn from, at most: twice as many as give [`PSEUDO_QUERIES`].
+const LOOKED_AT: usize = 2 * pseudo::HELD_OUT * PSEUDO_QUERIES;
+
+/// Passages that no training has drawn from, at least; with fewer, others are asked too.
+const UNSEEN: usize = 100;
+
 /// Words of a passage that is asked rather than a shorter one: what people ask about is seldom a stub.
 const RICH: usize = 40;
 
@@ -149,53 +155,66 @@ struct Contest {
     candidates: Vec<Candidate>,
 }
 
-/// Pseudo-queries of passages drawn at random, long passages before short ones.
+/// Pseudo-queries of passages drawn at random among those no training has drawn from ([`pseudo::held_out`]), long passages
+/// before short ones; of all passages, where these are too few.
 fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<Question>> {
     let mut random = Random::new(seed ^ 0x70_61_72_61_6c_6c_61_78);
     let mut order: Vec<u32> = (0..sparse.len() as u32).collect();
     let wanted = PSEUDO_QUERIES.min(order.len());
-    let mut questions = Vec::with_capacity(wanted);
-    let mut short = Vec::new();
+    let (mut unseen, mut others) = (Vec::new(), Vec::new());
     // A partial Fisher-Yates shuffle: only as many draws as are looked at.
-    for i in 0..order.len().min(4 * PSEUDO_QUERIES) {
-        if questions.len() == wanted {
-            return Ok(questions);
+    for i in 0..order.len().min(LOOKED_AT) {
+        if unseen.len() == wanted {
+            break;
         }
         let j = i + random.below(order.len() - i);
         order.swap(i, j);
         let ordinal = Ordinal(order[i]);
         let passage = sparse.passage(ordinal)?;
-        match words::spans(&passage.text).len() >= RICH {
-            true => ask(sparse, ordinal, &passage, &mut questions, &mut random)?,
-            false => short.push((ordinal, passage)),
+        let side = if pseudo::held_out(&passage) { &mut unseen } else { &mut others };
+        if side.len() < wanted {
+            side.push((ordinal, passage));
         }
     }
-    for (ordinal, passage) in short {
-        if questions.len() == wanted {
-            break;
+    if unseen.len() < UNSEEN {
+        unseen.append(&mut others);
+    }
+    let (rich, short): (Vec<_>, Vec<_>) =
+        unseen.into_iter().partition(|(_, passage)| words::spans(&passage.text).len() >= RICH);
+    let mut questions = Vec::with_capacity(wanted);
+    for passages in [rich, short] {
+        // Few passages are asked more than once, of each kind in turn.
+        for turn in 0..KINDS {
+            for (i, (ordinal, passage)) in passages.iter().enumerate() {
+                if questions.len() == wanted {
+                    return Ok(questions);
+                }
+                questions.extend(ask(sparse, *ordinal, passage, (i + turn) % KINDS, &mut random)?);
+            }
         }
-        ask(sparse, ordinal, &passage, &mut questions, &mut random)?;
     }
     Ok(questions)
 }
 
-/// Adds what a passage asks, if it can be asked anything: titles, sentences and excerpts as one to one to two.
+/// Titles and sentences, and excerpts twice.
+const KINDS: usize = 4;
+
+/// What a passage asks, if it can be asked that.
 fn ask(
     sparse: &SparseIndex,
     ordinal: Ordinal,
     passage: &Passage,
-    questions: &mut Vec<Question>,
+    kind: usize,
     random: &mut Random,
-) -> Result<()> {
-    let asked = match questions.len() % 4 {
+) -> Result<Option<Question>> {
+    let asked = match kind {
         0 if !passage.title.is_empty() => pseudo::title(passage),
         1 => pseudo::sentence(passage, random),
         _ => pseudo::excerpt(passage, random),
     };
-    if let Some(asked) = asked {
-        questions.push(Question::Pseudo { ordinal, asked, siblings: siblings(sparse, ordinal, passage)? });
-    }
-    Ok(())
+    asked
+        .map(|asked| Ok(Question::Pseudo { ordinal, asked, siblings: siblings(sparse, ordinal, passage)? }))
+        .transpose()
 }
 
 /// Passages close by that carry the same title, the passage itself among them.

@@ -2,7 +2,8 @@
 //!
 //! Each passage gives up to one query of each kind ([`pseudo`]): its title, whose positive is the text, a sentence drawn
 //! from it, whose positive is the rest, and an excerpt of one. The queries are called `title:`, `sentence:` and `excerpt:`
-//! with the passage's id behind. Negatives are mined as for any query; passages of the same title are never taken, since they are as right as the passage itself. Where
+//! with the passage's id behind. Passages that are [held out](pseudo::held_out) give none: with them an index of the same
+//! collection finds out what the encoder is worth. Negatives are mined as for any query; passages of the same title are never taken, since they are as right as the passage itself. Where
 //! a margin is kept, the positive's score is that of the whole passage.
 //!
 //! Cost: with no negatives nothing is searched; a passage is one block of texts unpacked.
@@ -135,6 +136,9 @@ struct Drawn {
 fn draw(searcher: &Searcher, ordinals: &[Ordinal], kind: PairKind, seed: u64) -> Result<Vec<Drawn>> {
     let of_passage = |ordinal: &Ordinal| -> Result<Vec<Drawn>> {
         let passage = searcher.index().sparse().passage(*ordinal)?;
+        if pseudo::held_out(&passage) {
+            return Ok(Vec::new());
+        }
         let mut random = Random::of(seed, passage.id.as_str());
         let wanted = |kinds: &[PairKind]| kind == PairKind::All || kinds.contains(&kind);
         let title = wanted(&[PairKind::Titles, PairKind::Both]).then(|| pseudo::title(&passage)).flatten();
