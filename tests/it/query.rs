@@ -125,8 +125,10 @@ fn many_questions_at_once_answer_as_one_by_one() {
 #[test]
 fn a_screen_shows_rank_and_score_of_both_sides() {
     let env = bundled();
-    let screen = env.run_words(&["query", "b", "훈민정음", "-k", "1", "--explain"]).stdout;
-    assert!(screen.contains("bm25 #1") && screen.contains("dense"), "{screen}");
+    let screen = env.run_words(&["query", "b", "훈민정음", "-k", "2", "--explain"]).stdout;
+    for place in ["bm25 #1 ", "bm25 #2 ", "dense #1 ", "dense #2 "] {
+        assert!(screen.contains(place), "{screen}");
+    }
     assert!(!screen.contains('\u{1b}'), "no colour codes into a pipe: {screen:?}");
     let coloured = env.run_words(&["query", "b", "saturn", "--color", "always"]).stdout;
     assert!(coloured.contains('\u{1b}'));
