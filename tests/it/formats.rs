@@ -84,7 +84,7 @@ fn an_index_of_format_1_opens_for_ever() {
     assert_eq!(first("한글을 누가").id.as_str(), "sejong");
     let dense = index.dense().unwrap();
     for how in [SearchHow::Exact, SearchHow::Graph { ef: 10 }] {
-        let ranking = dense.search(dense.rows().row(1), 1, how).unwrap();
+        let ranking = dense.search(&dense.rows().row(1), 1, how).unwrap();
         assert_eq!(ranking.iter().map(|(ordinal, _)| ordinal.0).collect::<Vec<_>>(), [1]);
     }
 }
