@@ -128,24 +128,30 @@ pub(super) fn dots_at_f16_avx2(query: &[f32], rows: Scattered<'_, u16>, out: &mu
 /// 128 makes it so, and flipping the topmost bit of `b[i]` adds it.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn biased_vnni(a: &[i8], b: &[i8]) -> i32 {
-    let (a_blocks, a_rest) = a.as_chunks::<64>();
-    let (b_blocks, b_rest) = b.as_chunks::<64>();
+    let (a_blocks, a_rest) = a.as_chunks::<128>();
+    let (b_blocks, b_rest) = b.as_chunks::<128>();
     let top = _mm512_set1_epi8(i8::MIN);
-    let mut sums = [_mm512_setzero_si512(); 2];
-    for (i, (x, y)) in a_blocks.iter().zip(b_blocks).enumerate() {
-        // SAFETY: each block has the 64 bytes of a register.
-        let (x, y) = unsafe { (_mm512_loadu_si512(x.as_ptr().cast()), _mm512_loadu_si512(y.as_ptr().cast())) };
-        sums[i % 2] = _mm512_dpbusd_epi32(sums[i % 2], _mm512_xor_si512(y, top), x);
+    let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        // SAFETY: each block has the 128 bytes of two registers.
+        let (x0, x1, y0, y1) = unsafe {
+            (
+                _mm512_loadu_si512(x.as_ptr().cast()),
+                _mm512_loadu_si512(x.as_ptr().add(64).cast()),
+                _mm512_loadu_si512(y.as_ptr().cast()),
+                _mm512_loadu_si512(y.as_ptr().add(64).cast()),
+            )
+        };
+        even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(y0, top), x0);
+        odd = _mm512_dpbusd_epi32(odd, _mm512_xor_si512(y1, top), x1);
     }
-    let rest = a_rest.len().min(b_rest.len());
-    if rest > 0 {
-        let mask = (1u64 << rest) - 1;
-        // SAFETY: the mask has one bit for each value both rests hold, at most 63; masked lanes are not read.
-        let (x, y) =
-            unsafe { (_mm512_maskz_loadu_epi8(mask, a_rest.as_ptr()), _mm512_maskz_loadu_epi8(mask, b_rest.as_ptr())) };
-        sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_xor_si512(y, top), x);
+    for (x, y) in a_rest.chunks(64).zip(b_rest.chunks(64)) {
+        let mask = u64::MAX >> (64 - x.len().min(y.len()));
+        // SAFETY: the mask has one bit for each value both chunks hold; masked lanes are not read.
+        let (x, y) = unsafe { (_mm512_maskz_loadu_epi8(mask, x.as_ptr()), _mm512_maskz_loadu_epi8(mask, y.as_ptr())) };
+        even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(y, top), x);
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd))
 }
 
 /// What [`biased_vnni`] gives beyond the inner product: 128 times the sum of `a`.
