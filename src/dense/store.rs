@@ -6,11 +6,12 @@
 //! |---|---|---|---|---|
 //! | f32 | f32 | – | f32 | f32 |
 //! | f16 | f16 | – | f16 | f16 |
-//! | int8 | f32 | int8 | int8 | f32, the best twice as many as asked for |
+//! | int8 | f32 | int8 | int8 | f32, half as many more as asked for |
 //!
-//! int8 keeps the f32 rows: they cost disk, and memory only where they are touched, which is a few rows a question. What
-//! it loses is in which rows reach the second scoring; without one, a tenth of the ten nearest would be others (see
-//! [`recall`](super::recall)).
+//! int8 keeps the f32 rows: they cost disk, and memory only where they are touched, which is a few rows a question. Of the
+//! ten nearest to a question of SQuAD dev int8 alone loses .0110 among 104,404 passages (256 dimensions of the built-in
+//! encoder) and .0048 among 20,958 (384 of MiniLM), of the hundred nearest .0082 and .0043; with the best 15 or 150 scored
+//! again nothing at all. f16 loses .0001 to .0002 without any, and is stored alone.
 
 use super::kind::ValueKind;
 use super::rows::{ROWS_FILE, Rows};
@@ -74,7 +75,7 @@ impl Store {
 
     /// How many rows, best as compared, have to be scored so that the best `k` are among them.
     pub(super) fn candidates(&self, k: usize) -> usize {
-        if self.small.is_some() { k.saturating_mul(2) } else { k }
+        if self.small.is_some() { k.saturating_add((k / 2).max(10)) } else { k }
     }
 
     /// Scores rows once more, from the greater rows, where they were compared by smaller ones.
