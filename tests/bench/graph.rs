@@ -6,7 +6,7 @@
 //! ```text
 //! cargo bench --bench graph -- queries INDEX QUESTIONS OUT                  # the questions' rows, raw f32
 //! cargo bench --bench graph -- build ROWS THREADS BUILDER [VECTORS] [OUT]   # parallax, hnsw-rs or hnsw-rs-parallel
-//! cargo bench --bench graph -- search FOLDER QUERIES FOUND EF…              # one thread
+//! cargo bench --bench graph -- search FOLDER QUERIES FOUND EF…              # one thread; `exact` is a beam, too
 //! ```
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -78,19 +78,19 @@ fn their_own(rows: &str, count: &str) {
     println!("seconds {:.3}", started.elapsed().as_secs_f64());
 }
 
-/// Prints `ef seconds` for each beam width, and writes the ten rows found for each query, u32, beam after beam.
+/// Prints `beam seconds` for each beam, and writes the ten rows found for each query, u32, beam after beam.
 fn search(folder: &str, queries: &str, found: &str, efs: &[&str]) {
     let index = DenseIndex::open(Path::new(folder)).unwrap();
     let bytes = std::fs::read(queries).unwrap();
     let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     let queries: Vec<&[f32]> = values.chunks_exact(index.dimension()).collect();
-    let ask = |ef: usize| -> Vec<_> {
-        queries.iter().map(|query| index.search(query, 10, SearchHow::Graph { ef }).unwrap()).collect()
+    let ask = |ef: &str| -> Vec<_> {
+        let how = if ef == "exact" { SearchHow::Exact } else { SearchHow::Graph { ef: ef.parse().unwrap() } };
+        queries.iter().map(|query| index.search(query, 10, how).unwrap()).collect()
     };
-    ask(200);
+    ask("200");
     let mut ordinals: Vec<u8> = Vec::new();
     for ef in efs {
-        let ef: usize = ef.parse().unwrap();
         let started = Instant::now();
         let rankings = ask(ef);
         println!("{ef} {:.6}", started.elapsed().as_secs_f64());
