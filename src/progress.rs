@@ -14,6 +14,8 @@ pub enum Stage {
     Sparse,
     /// Passages turned into vectors.
     Encoding,
+    /// Rows brought into fewer bits.
+    Narrowing,
     /// Rows inserted in the neighbour graph.
     Graph,
     /// Pseudo-queries scored to find the fusion weight.
@@ -45,6 +47,7 @@ impl Stage {
             Stage::Reading => "reading",
             Stage::Sparse => "sparse",
             Stage::Encoding => "encoding",
+            Stage::Narrowing => "narrowing",
             Stage::Graph => "graph",
             Stage::Calibrating => "calibrating",
             Stage::Searching => "searching",

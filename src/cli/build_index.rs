@@ -6,7 +6,7 @@ use super::ui::{Ui, bold, bytes, duration, thousands};
 use clap::ValueEnum;
 use parallax::collection::chunk::Chunking;
 use parallax::collection::read::{self, Source};
-use parallax::dense::{self, GraphBuilder};
+use parallax::dense::{self, GraphBuilder, ValueKind};
 use parallax::fusion::Fusion;
 use parallax::index::dedup::Dedup;
 use parallax::index::{BuildOptions, BuildReport, GivenFusion, build};
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Which duplicates are left out.
     #[arg(long, value_name = "WHICH", default_value = "none")]
     dedup: Duplicates,
+    /// How vectors are stored: f32, f16 (half the bytes), or int8 beside f32 (searched by the former, scored by the latter).
+    #[arg(long, value_name = "KIND", default_value = "f32", value_parser = |text: &str| text.parse::<ValueKind>().map_err(|e| e.message().to_string()))]
+    vectors: ValueKind,
     /// Who fills the neighbour graph.
     #[arg(long, value_name = "WHO", default_value = "parallax", value_parser = |text: &str| text.parse::<GraphBuilder>().map_err(|e| e.message().to_string()))]
     graph_builder: GraphBuilder,
@@ -102,6 +105,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
             Duplicates::Exact => Dedup::Exact,
             Duplicates::Near => Dedup::Near,
         },
+        vectors: args.vectors,
         graph_builder: args.graph_builder,
         fusion,
         tuned,
@@ -155,6 +159,10 @@ pub(crate) fn say(report: &BuildReport, name: &str, ui: &Ui) {
     }
     if let Some(side) = &manifest.dense {
         let graph = &side.graph;
+        if side.vectors.kind != ValueKind::F32.name() {
+            let (kind, lost) = (&side.vectors.kind, side.vectors.recall_lost_at_10);
+            ui.note(&format!("{:<12}{kind}: {lost:.4} of the exact ten nearest lost by it", "vectors"));
+        }
         ui.note(&format!(
             "{:<12}ann_recall@10 {:.4} at ef {} on {} queries{}",
             "graph",

@@ -71,6 +71,12 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         if let Some(question) = &dense.question_encoder {
             text += &format!("questions    {}\n", encoder(question));
         }
+        let vectors = &dense.vectors;
+        let lost = match vectors.kind.as_str() {
+            "f32" => String::new(),
+            _ => format!(", {:.4} of the exact ten nearest lost by it when built", vectors.recall_lost_at_10),
+        };
+        text += &format!("vectors      {}{lost}\n", vectors.kind);
         let graph = &dense.graph;
         text += &format!(
             "graph        {} builder, m {}, ef {}, ann_recall@10 {:.4} on {} queries when built\n",

@@ -1,6 +1,6 @@
 //! Our builder of neighbour graphs: HNSW over flat tables, the same graph whatever the number of threads.
 //!
-//! In: mapped rows. Out: an [`Adjacency`] in which every row can be reached from the entry point.
+//! In: an index's rows. Out: an [`Adjacency`] in which every row can be reached from the entry point.
 //!
 //! Each row draws a level, `⌊−ln u / ln m⌋`, so that level `l` holds one row in `mˡ`. Rows enter in ordinal order, in
 //! batches of at most 64:
@@ -17,7 +17,7 @@
 //! before. So links spread over directions, which keeps walks from being caught in a cluster.
 //!
 //! ```
-//! # use parallax::dense::{GraphOptions, build, rows::{Rows, RowsWriter}};
+//! # use parallax::dense::{GraphOptions, ROWS_FILE, Store, build, rows::RowsWriter};
 //! # use parallax::{encoder::contract::Embeddings, progress::Silent};
 //! # fn main() -> parallax::Result<()> {
 //! # let folder = tempfile::tempdir().map_err(|e| parallax::Error::bug(e.to_string()))?;
@@ -25,8 +25,7 @@
 //! # let mut writer = RowsWriter::create(&path, 2)?;
 //! writer.append(&Embeddings::new(2, vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0]))?;
 //! # writer.finish()?;
-//! # let rows = Rows::open(&path)?;
-//! let graph = build::build(&rows, &GraphOptions::default(), &Silent)?;
+//! let graph = build::build(&Store::open(folder.path())?, &GraphOptions::default(), &Silent)?;
 //! assert_eq!(graph.len(), 3);
 //! # Ok(())
 //! # }
@@ -42,8 +41,8 @@
 use super::adjacency::Adjacency;
 use super::options::GraphOptions;
 use super::repair::repair;
-use super::rows::Rows;
 use super::space::Space;
+use super::store::Store;
 use super::walk::{NONE, Scratch, Scratches};
 use crate::error::Result;
 use crate::progress::{Progress, Stage};
@@ -58,18 +57,18 @@ const TOP: u32 = 31;
 
 /// Builds the graph over the rows, in the rayon pool it is called in. Fails on options out of range, or when told to
 /// stop.
-pub fn build(rows: &Rows, options: &GraphOptions, progress: &dyn Progress) -> Result<Adjacency> {
+pub fn build(store: &Store, options: &GraphOptions, progress: &dyn Progress) -> Result<Adjacency> {
     options.check()?;
-    progress.begin(Stage::Graph, Some(rows.len() as u64));
-    let space = Space::new(rows);
+    let space = Space::new(store);
+    progress.begin(Stage::Graph, Some(space.len() as u64));
     let (next, nodes) = space.duplicates();
-    let mut levels = vec![0; rows.len()];
+    let mut levels = vec![0; space.len()];
     for node in &nodes {
         levels[*node as usize] = level(*node, options);
     }
     let graph = Adjacency::unlinked(options.m, &levels, next);
     let mut builder = Builder { space: &space, options, graph, scratches: Scratches::default() };
-    progress.advance(Stage::Graph, (rows.len() - nodes.len()) as u64);
+    progress.advance(Stage::Graph, (space.len() - nodes.len()) as u64);
     let mut start = 0;
     while start < nodes.len() {
         progress.checkpoint()?;
@@ -149,7 +148,8 @@ impl Builder<'_> {
     fn links(&self, node: u32, batch: &[u32], scratch: &mut Scratch) -> Vec<Vec<Candidate>> {
         let view = self.graph.view();
         let own = view.level(node);
-        let mut score = |others: &[u32], out: &mut Vec<f32>| self.space.similarities(node, others, out);
+        let beside = self.space.beside(node);
+        let mut score = |others: &[u32], out: &mut Vec<f32>| beside.at(others, out);
         let mates: Vec<u32> = batch.iter().copied().filter(|mate| *mate != node).collect();
         let mut nearness = Vec::new();
         score(&mates, &mut nearness);
@@ -182,7 +182,7 @@ impl Builder<'_> {
             return list;
         }
         let mut scores = Vec::with_capacity(held);
-        self.space.similarities(to, &list, &mut scores);
+        self.space.beside(to).at(&list, &mut scores);
         let candidates = list.into_iter().zip(scores).chain(newcomers).collect();
         select(self.space, candidates, room).into_iter().map(|candidate| candidate.0).collect()
     }
@@ -196,7 +196,8 @@ pub(super) fn select(space: &Space<'_>, mut candidates: Vec<Candidate>, room: us
         if taken.len() == room {
             break;
         }
-        if taken.iter().all(|other| space.similarity(candidate.0, other.0) <= candidate.1) {
+        let beside = space.beside(candidate.0);
+        if taken.iter().all(|other| beside.one(other.0) <= candidate.1) {
             taken.push(candidate);
         }
     }
@@ -206,24 +207,25 @@ pub(super) fn select(space: &Space<'_>, mut candidates: Vec<Candidate>, room: us
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::graph::search;
-    use super::super::rows::tests::{clustered, mapped};
+    use super::super::rows::tests::clustered;
+    use super::super::store::tests::{stored, stored_int8};
     use super::super::{exact, repair::orphans};
     use super::*;
     use crate::error::ErrorKind;
     use crate::progress::Silent;
     use proptest::prelude::*;
 
-    fn built(rows: &Rows) -> Adjacency {
+    fn built(rows: &Store) -> Adjacency {
         build(rows, &GraphOptions::default(), &Silent).unwrap()
     }
 
     /// The share of the ten best rows found with a beam of `ef`, over queries `[q, d]`; scores equal to the tenth count.
-    pub(crate) fn recall(rows: &Rows, graph: &Adjacency, queries: &[f32], ef: usize) -> f64 {
+    pub(crate) fn recall(rows: &Store, graph: &Adjacency, queries: &[f32], ef: usize) -> f64 {
         let mut scratch = Scratch::default();
         let shares: Vec<f64> = queries
-            .chunks(rows.dimension())
+            .chunks(rows.rows().dimension())
             .map(|query| {
-                let best = exact::search(rows, query, 10);
+                let best = exact::search(rows.rows(), query, 10);
                 let least = best.as_slice().last().unwrap().1;
                 let found = search(graph.view(), rows, query, 10, ef, &mut scratch);
                 found.iter().filter(|(_, score)| *score >= least).count() as f64 / best.len() as f64
@@ -233,29 +235,33 @@ pub(super) mod tests {
     }
 
     /// Every row, asked for by its own values, is found: the best score is the one exact search gives.
-    fn check_finds_itself(rows: &Rows, graph: &Adjacency, ef: usize) {
+    fn check_finds_itself(rows: &Store, graph: &Adjacency, ef: usize) {
         assert_eq!(orphans(graph), 0);
         let mut scratch = Scratch::default();
-        for row in 0..rows.len() {
-            let best = exact::search(rows, rows.row(row), 1);
-            let found = search(graph.view(), rows, rows.row(row), 1, ef, &mut scratch);
+        for row in 0..rows.rows().len() {
+            let query = rows.rows().row(row);
+            let best = exact::search(rows.rows(), &query, 1);
+            let found = search(graph.view(), rows, &query, 1, ef, &mut scratch);
             assert_eq!(found, best, "row {row}");
         }
     }
 
     #[test]
     fn the_graph_is_the_same_for_any_number_of_threads() {
-        let (_folder, rows) = mapped(16, &clustered(1500, 16, 20, 0.7, 1));
-        let graphs: Vec<Adjacency> = (1..4)
-            .map(|threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| built(&rows))
-            })
-            .collect();
-        assert_eq!(graphs[0], graphs[1]);
-        assert_eq!(graphs[0], graphs[2]);
+        let values = clustered(1500, 16, 20, 0.7, 1);
+        let ((_folder, rows), (_other, small)) = (stored(16, &values), stored_int8(16, &values));
+        for rows in [&rows, &small] {
+            let graphs: Vec<Adjacency> = (1..4)
+                .map(|threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    pool.install(|| built(rows))
+                })
+                .collect();
+            assert_eq!(graphs[0], graphs[1]);
+            assert_eq!(graphs[0], graphs[2]);
+        }
         let other = build(&rows, &GraphOptions { seed: 7, ..Default::default() }, &Silent).unwrap();
-        assert_ne!(graphs[0], other, "the seed decides the levels");
+        assert_ne!(built(&rows), other, "the seed decides the levels");
     }
 
     #[test]
@@ -263,9 +269,13 @@ pub(super) mod tests {
         // This builder gives .9985, .9950 and .9965; lists cut to the nearest rows give .9895, .7275 and .9875.
         let floor = 0.99;
         for (d, clusters, spread) in [(16, 1, 1.0), (64, 60, 0.6), (64, 2000, 0.2)] {
-            let (_folder, rows) = mapped(d, &clustered(3000, d, clusters, spread, 5));
+            let (_folder, rows) = stored(d, &clustered(3000, d, clusters, spread, 5));
             let found = recall(&rows, &built(&rows), &clustered(200, d, clusters, spread, 5 + (1 << 40)), 128);
             assert!(found >= floor, "d {d}, {clusters} clusters: {found}");
+            // Built and walked by int8 rows it is as good, the best being scored from the f32 rows.
+            let (_folder, rows) = stored_int8(d, &clustered(3000, d, clusters, spread, 5));
+            let found = recall(&rows, &built(&rows), &clustered(200, d, clusters, spread, 5 + (1 << 40)), 128);
+            assert!(found >= floor, "int8, d {d}, {clusters} clusters: {found}");
         }
     }
 
@@ -281,7 +291,7 @@ pub(super) mod tests {
                 spread[row * d..][..d].to_vec()
             })
             .collect();
-        let (_folder, rows) = mapped(d, &values);
+        let (_folder, rows) = stored(d, &values);
         let found = recall(&rows, &built(&rows), &values, 20);
         assert!(found >= 0.99, "{found}");
     }
@@ -293,7 +303,7 @@ pub(super) mod tests {
             let length = 0.2 + 3.0 * ((i * 37 % 100) as f32 / 100.0);
             row.iter_mut().for_each(|value| *value *= length);
         }
-        let (_folder, rows) = mapped(16, &values);
+        let (_folder, rows) = stored(16, &values);
         let graph = built(&rows);
         let found = recall(&rows, &graph, &clustered(200, 16, 30, 0.8, 99), 128);
         assert!(found >= 0.98, "{found}");
@@ -317,17 +327,17 @@ pub(super) mod tests {
                 }
             }
         }
-        let (_folder, rows) = mapped(d, &values);
+        let (_folder, rows) = stored(d, &values);
         check_finds_itself(&rows, &built(&rows), 64);
     }
 
     #[test]
     fn few_rows_and_alike_rows_work() {
         for values in [vec![], vec![1.0, 0.0], vec![1.0, 0.0, 0.0, 1.0], vec![0.0; 10], [0.6, 0.8].repeat(70)] {
-            let (_folder, rows) = mapped(2, &values);
+            let (_folder, rows) = stored(2, &values);
             let graph = built(&rows);
             let found = search(graph.view(), &rows, &[1.0, 0.5], 1000, 10, &mut Scratch::default());
-            assert_eq!(found, exact::search(&rows, &[1.0, 0.5], 1000), "{} rows", rows.len());
+            assert_eq!(found, exact::search(rows.rows(), &[1.0, 0.5], 1000), "{} rows", values.len());
         }
     }
 
@@ -339,11 +349,11 @@ pub(super) mod tests {
             values in prop::collection::vec(-3i8..4, 0..300), m in 2usize..5
         ) {
             let values: Vec<f32> = values[..values.len() / 2 * 2].iter().map(|v| f32::from(*v)).collect();
-            let (_folder, rows) = mapped(2, &values);
+            let (_folder, rows) = stored(2, &values);
             let graph = build(&rows, &GraphOptions { m, ef_construction: 8, seed: 3 }, &Silent).unwrap();
             prop_assert_eq!(orphans(&graph), 0);
             let view = graph.view();
-            for node in 0..rows.len() as u32 {
+            for node in 0..graph.len() as u32 {
                 for level in 0..=view.level(node) {
                     let mut list: Vec<u32> = view.neighbours(node, level).collect();
                     prop_assert!(!list.contains(&node));
@@ -374,7 +384,7 @@ pub(super) mod tests {
                 true
             }
         }
-        let (_folder, rows) = mapped(2, &[1.0, 0.0]);
+        let (_folder, rows) = stored(2, &[1.0, 0.0]);
         let stopped = build(&rows, &GraphOptions::default(), &Stop);
         assert_eq!(stopped.err().map(|e| e.kind()), Some(ErrorKind::Interrupted));
     }

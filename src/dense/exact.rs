@@ -1,6 +1,7 @@
 //! Exhaustive search: every row scored, the best `k` kept. The yardstick every graph is measured by.
 //!
-//! In: mapped rows `[n, d]` and a query `[d]`. Out: the `k` rows of greatest inner product, equal scores by ordinal.
+//! In: mapped rows `[n, d]` and a query `[d]`. Out: the `k` rows of greatest inner product, equal scores by ordinal; of rows
+//! that are not f32, as those are stored ([`bounded`](super::bounded) gives what f32 rows would give, by smaller ones).
 //!
 //! Zero rows score 0 and may be ranked; a zero query says nothing and gets an empty ranking.
 //!
@@ -25,9 +26,9 @@
 //! thread); [`search_many`] reads each block of rows once for all its queries and is bound by arithmetic.
 
 use super::rows::{Rows, is_zero};
+use super::scorer::Scorer;
 use crate::collection::Ordinal;
 use crate::collection::run::{Ranking, TopK};
-use crate::kernel::dot::dots;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -64,17 +65,17 @@ pub fn search_many(rows: &Rows, queries: &[&[f32]], k: usize) -> Vec<Ranking<Ord
 fn best(rows: &Rows, range: Range<usize>, queries: &[&[f32]], k: usize) -> Vec<Ranking<Ordinal>> {
     let d = rows.dimension();
     let block = (BLOCK / d).max(1);
-    let values = rows.values();
     let mut scores = vec![0f32; block.min(range.len())];
-    let mut tops: Vec<_> = queries.iter().map(|_| TopK::new(k.min(range.len()))).collect();
+    let mut tops: Vec<_> =
+        queries.iter().map(|query| (Scorer::new(rows, query), TopK::new(k.min(range.len())))).collect();
     for start in range.clone().step_by(block) {
         let end = range.end.min(start + block);
         let scores = &mut scores[..end - start];
-        for (query, top) in queries.iter().zip(&mut tops) {
+        for (query, (scorer, top)) in queries.iter().zip(&mut tops) {
             if is_zero(query) {
                 continue;
             }
-            dots(query, &values[start * d..end * d], scores);
+            scorer.range(start..end, scores);
             let mut threshold = top.threshold();
             for (i, score) in scores.iter().enumerate() {
                 // Rows come in ordinal order, so one that only ties with the worst kept never displaces it.
@@ -85,7 +86,7 @@ fn best(rows: &Rows, range: Range<usize>, queries: &[&[f32]], k: usize) -> Vec<R
             }
         }
     }
-    tops.into_iter().map(TopK::into_ranking).collect()
+    tops.into_iter().map(|(_, top)| top.into_ranking()).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +107,7 @@ mod tests {
             let values: Vec<f32> = values[..values.len() / 3 * 3].iter().map(|v| f32::from(*v)).collect();
             let query: Vec<f32> = query.iter().map(|v| f32::from(*v)).collect();
             let (_folder, rows) = mapped(3, &values);
-            let all = (0..rows.len()).map(|i| (Ordinal(i as u32), f64::from(dot(rows.row(i), &query)))).collect();
+            let all = (0..rows.len()).map(|i| (Ordinal(i as u32), f64::from(dot(&rows.row(i), &query)))).collect();
             let expected = if is_zero(&query) { Ranking::default() } else { Ranking::new(all).truncated(k) };
             prop_assert_eq!(&search(&rows, &query, k), &expected);
             prop_assert_eq!(&search_parallel(&rows, &query, k), &expected);
@@ -123,7 +124,7 @@ mod tests {
         let d = 2048;
         let values: Vec<f32> = (0..600 * d).map(|i| (i as f32 * 0.7).sin()).collect();
         let (_folder, rows) = mapped(d, &values);
-        let queries: Vec<&[f32]> = (0..70).map(|i| rows.row(i)).collect();
+        let queries: Vec<&[f32]> = values.chunks(d).take(70).collect();
         let many = search_many(&rows, &queries, 7);
         for (query, found) in queries.iter().zip(&many) {
             assert_eq!(&search(&rows, query, 7), found);

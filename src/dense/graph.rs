@@ -22,12 +22,13 @@
 //! for 104,000 rows.
 
 use super::adjacency::{Adjacency, MAX_M};
-use super::rows::{Rows, is_zero};
+use super::rows::is_zero;
+use super::scorer::Scorer;
+use super::store::Store;
 use super::walk::{NONE, Scratch, View};
 use crate::collection::Ordinal;
 use crate::collection::run::Ranking;
 use crate::error::{Error, Result};
-use crate::kernel::dot::{dot, dots_at};
 use crate::storage::{Sealed, SealedWriter};
 use std::path::Path;
 
@@ -126,41 +127,44 @@ impl Graph {
     /// The rows are those the graph was built over; panics where their number or dimension differs: a bug of the caller.
     pub(super) fn search(
         &self,
-        rows: &Rows,
+        store: &Store,
         query: &[f32],
         k: usize,
         ef: usize,
         scratch: &mut Scratch,
     ) -> Ranking<Ordinal> {
-        search(self.view(), rows, query, k, ef, scratch)
+        search(self.view(), store, query, k, ef, scratch)
     }
 }
 
 /// Searches the nearest rows in a graph's tables; see [`Graph::search`].
 pub(super) fn search(
     view: View<'_>,
-    rows: &Rows,
+    store: &Store,
     query: &[f32],
     k: usize,
     ef: usize,
     scratch: &mut Scratch,
 ) -> Ranking<Ordinal> {
-    assert!(rows.len() == view.len() && rows.dimension() == query.len(), "a graph over other rows");
+    let compared = store.compared();
+    assert!(compared.len() == view.len() && compared.dimension() == query.len(), "a graph over other rows");
     if k == 0 || is_zero(query) {
         return Ranking::default();
     }
-    let values = rows.values();
-    let mut score = |nodes: &[u32], out: &mut Vec<f32>| dots_at(query, values, nodes, out);
+    let scorer = Scorer::new(compared, query);
+    let mut score = |nodes: &[u32], out: &mut Vec<f32>| scorer.at(nodes, out);
     let Some(start) = view.descend(0, scratch, &mut score) else { return Ranking::default() };
     view.explore(0, &[start], ef.max(k), scratch, &mut score);
-    let mut ranked = Vec::with_capacity(k.min(view.len()));
+    let wanted = store.candidates(k);
+    let (mut found, mut scores) = (Vec::new(), Vec::new());
     let mut worst = f32::INFINITY;
     for (node, score) in scratch.found() {
-        if ranked.len() >= k && score < worst {
+        if found.len() >= wanted && score < worst {
             break;
         }
         worst = score;
-        ranked.push((Ordinal(node), f64::from(score)));
+        found.push(node);
+        scores.push(score);
         let mut row = node;
         for _ in 1..k {
             row = view.next[row as usize];
@@ -168,10 +172,13 @@ pub(super) fn search(
                 break;
             }
             // Equal rows have equal scores; computed all the same, so that no damage lends a row another's score.
-            ranked.push((Ordinal(row), f64::from(dot(query, rows.row(row as usize)))));
+            found.push(row);
+            scores.push(scorer.one(row));
         }
     }
-    Ranking::new(ranked).truncated(k)
+    store.rescore(query, &found, &mut scores);
+    let ranked = found.into_iter().zip(scores).map(|(row, score)| (Ordinal(row), f64::from(score)));
+    Ranking::new(ranked.collect()).truncated(k)
 }
 
 /// Says what is wrong with the tables, where a walk could leave them or never end.
@@ -207,18 +214,20 @@ mod tests {
     use super::super::exact;
     use super::super::options::GraphOptions;
     use super::super::rows::tests::{clustered, mapped};
+    use super::super::store::Store;
     use super::*;
     use crate::error::ErrorKind;
     use crate::progress::Silent;
     use proptest::prelude::*;
 
     /// Thirty rows in three dimensions, four of them alike, on several levels.
-    fn small() -> (tempfile::TempDir, Rows, Adjacency) {
+    fn small() -> (tempfile::TempDir, Store, Adjacency) {
         let mut values = clustered(30, 3, 5, 0.5, 1);
         for row in [9, 20, 29] {
             values.copy_within(6..9, row * 3);
         }
         let (folder, rows) = mapped(3, &values);
+        let rows = Store::of(rows);
         let graph = build(&rows, &GraphOptions { m: 2, ef_construction: 10, seed: 1 }, &Silent).unwrap();
         assert!(graph.view().level(graph.entry) >= 2 && graph.next[2] == 9);
         (folder, rows, graph)
@@ -226,13 +235,14 @@ mod tests {
 
     /// Opens a graph file that may hold anything: it is refused as damaged, or searches end without a panic, give
     /// true scores and no row twice.
-    fn check_survives(path: &Path, rows: &Rows) -> std::result::Result<Graph, Error> {
+    fn check_survives(path: &Path, store: &Store) -> std::result::Result<Graph, Error> {
+        let rows = store.rows();
         let graph = Graph::open(path, rows.len()).inspect_err(|e| assert_eq!(e.kind(), ErrorKind::Damaged, "{e}"))?;
         let mut scratch = Scratch::default();
         for i in 0..rows.len().min(4) {
             let query = rows.row(i);
-            let found = graph.search(rows, query, 7, 9, &mut scratch);
-            let every = exact::search(rows, query, rows.len());
+            let found = graph.search(store, &query, 7, 9, &mut scratch);
+            let every = exact::search(rows, &query, rows.len());
             assert!(found.len() <= 7 && found.as_slice().iter().all(|hit| every.as_slice().contains(hit)));
         }
         graph.shape();
@@ -244,7 +254,7 @@ mod tests {
         let (folder, rows, built) = small();
         let path = folder.path().join("graph.bin");
         built.write(&path, 77).unwrap();
-        let graph = Graph::open(&path, rows.len()).unwrap();
+        let graph = Graph::open(&path, rows.rows().len()).unwrap();
         graph.verify().unwrap();
         let (view, made) = (graph.view(), built.view());
         assert_eq!((graph.ef(), view.m, view.entry), (77, made.m, made.entry));
@@ -257,10 +267,11 @@ mod tests {
         let (folder, rows, built) = small();
         let path = folder.path().join("graph.bin");
         built.write(&path, 10).unwrap();
-        let graph = Graph::open(&path, rows.len()).unwrap();
+        let graph = Graph::open(&path, rows.rows().len()).unwrap();
         for k in 1..6 {
-            let found = graph.search(&rows, rows.row(9), k, 20, &mut Scratch::default());
-            assert_eq!(found, exact::search(&rows, rows.row(9), k));
+            let query = rows.rows().row(9);
+            let found = graph.search(&rows, &query, k, 20, &mut Scratch::default());
+            assert_eq!(found, exact::search(rows.rows(), &query, k));
             let order: Vec<u32> = found.iter().map(|(ordinal, _)| ordinal.0).take(4).collect();
             assert_eq!(order, [2, 9, 20, 29][..k.min(4)]);
         }
@@ -287,10 +298,10 @@ mod tests {
         assert!(refused > good.len() / 2, "opening should see most damage, it saw {refused}");
         for length in (0..good.len()).step_by(3) {
             std::fs::write(&path, &good[..length]).unwrap();
-            assert!(Graph::open(&path, rows.len()).is_err(), "length {length}");
+            assert!(Graph::open(&path, rows.rows().len()).is_err(), "length {length}");
         }
         std::fs::write(&path, &good).unwrap();
-        assert!(Graph::open(&path, rows.len() + 1).is_err());
+        assert!(Graph::open(&path, rows.rows().len() + 1).is_err());
         check_survives(&path, &rows).unwrap();
     }
 
@@ -320,7 +331,7 @@ mod tests {
             let mut file = SealedWriter::create(&path, MAGIC, VERSION).unwrap();
             table.iter().for_each(|number| file.write(&number.to_le_bytes()).unwrap());
             file.finish([u64::from(n), u64::from(m) | 5 << 32, u64::from(entry), u64::from(slots)]).unwrap();
-            let _ = check_survives(&path, &rows);
+            let _ = check_survives(&path, &Store::of(rows));
         }
     }
 

@@ -4,10 +4,11 @@
 //! [`DenseIndex`] that ranks passages by inner product with a query's row; of unit rows that is the cosine.
 //!
 //! [`exact`] scores every row and is the yardstick. [`graph`] is the graph's file and its search; [`build`](mod@build)
-//! and [`build_hnsw_rs`] fill it, and it is walked only when it finds enough of what exact search finds.
+//! and [`build_hnsw_rs`] fill it, and it is walked only when it finds enough of what exact search finds. Rows may be stored
+//! in fewer bits ([`ValueKind`], [`store`]); what that loses is measured.
 //!
 //! ```
-//! use parallax::dense::{self, DenseIndex, GraphBuilder, GraphOptions, SearchHow, rows::{Rows, RowsWriter}};
+//! use parallax::dense::{self, DenseIndex, GraphBuilder, GraphOptions, SearchHow, ValueKind, rows::RowsWriter};
 //! use parallax::{encoder::contract::Embeddings, progress::Silent};
 //! # fn main() -> parallax::Result<()> {
 //! # let folder = tempfile::tempdir().map_err(|e| parallax::Error::bug(e.to_string()))?;
@@ -15,9 +16,8 @@
 //! let mut writer = RowsWriter::create(&folder.join(dense::ROWS_FILE), 2)?;
 //! writer.append(&Embeddings::new(2, vec![1.0, 0.0, /* */ 0.6, 0.8, /* */ 0.0, 1.0]))?;
 //! writer.finish()?;
-//! let rows = Rows::open(&folder.join(dense::ROWS_FILE))?;
-//! let options = GraphOptions::default();
-//! let report = dense::build_graph(folder, &rows, GraphBuilder::Parallax, &options, dense::FLOOR, &Silent)?;
+//! let (vectors, options) = (ValueKind::Int8, GraphOptions::default());
+//! let report = dense::build_graph(folder, vectors, GraphBuilder::Parallax, &options, dense::FLOOR, &Silent)?;
 //! assert_eq!((report.reachable, report.ann_recall_at_10), (3, 1.0));
 //!
 //! let index = DenseIndex::open(folder)?;
@@ -27,33 +27,41 @@
 //! # }
 //! ```
 //!
-//! Cost: `4 · d` bytes a row and 136 for its links, mapped, not read.
+//! Cost: `4 · d` bytes a row (f16: `2 · d`; int8: `5 · d`, of which searches read `d`) and 136 for its links, mapped, not
+//! read.
 
 mod accept;
 mod adjacency;
+mod bounded;
 pub mod build;
 pub mod build_hnsw_rs;
 pub mod exact;
 pub mod graph;
+mod kind;
+pub mod narrow;
 mod options;
 mod recall;
 mod repair;
 pub mod rows;
+mod scorer;
 mod space;
+pub mod store;
 mod walk;
 
 pub use accept::{GraphReport, build_graph};
 pub use adjacency::{Adjacency, MAX_M};
 pub use graph::GRAPH_FILE;
+pub use kind::ValueKind;
 pub use options::{GraphBuilder, GraphOptions};
 pub use rows::ROWS_FILE;
+pub use store::{INT8_FILE, Store};
 
 use crate::collection::Ordinal;
 use crate::collection::run::Ranking;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::dot::dots_at;
 use graph::Graph;
 use rows::{Rows, check_finite};
+use scorer::Scorer;
 use std::path::Path;
 
 /// The share of true neighbours a graph has to find unless another floor is asked for.
@@ -87,13 +95,15 @@ pub enum SearchHow {
 pub struct DenseStats {
     /// Rows.
     pub rows: usize,
+    /// How they are stored.
+    pub vectors: ValueKind,
     /// Components a row.
     pub dimension: usize,
     /// Rows without any non-zero component.
     pub zero_rows: usize,
     /// The share of components that are not zero, 0 to 1; 0 without rows.
     pub nonzero_share: f64,
-    /// Bytes of the rows.
+    /// Bytes of the rows, the smaller ones beside them included.
     pub row_bytes: u64,
     /// Bytes of the graph.
     pub graph_bytes: u64,
@@ -107,37 +117,43 @@ pub struct DenseStats {
 
 /// Rows with their graph, open for searching from any number of threads.
 pub struct DenseIndex {
-    rows: Rows,
+    store: Store,
     graph: Graph,
     scratches: walk::Scratches,
 }
 
 impl DenseIndex {
-    /// Opens a folder's [`ROWS_FILE`] and [`GRAPH_FILE`], after checking that they fit each other.
+    /// Opens a folder's [`ROWS_FILE`], [`INT8_FILE`] where it has one, and [`GRAPH_FILE`], after checking that they fit
+    /// each other.
     pub fn open(folder: &Path) -> Result<Self> {
-        let rows = Rows::open(&folder.join(ROWS_FILE))?;
-        let graph = Graph::open(&folder.join(GRAPH_FILE), rows.len())?;
-        Ok(DenseIndex { rows, graph, scratches: walk::Scratches::default() })
+        let store = Store::open(folder)?;
+        let graph = Graph::open(&folder.join(GRAPH_FILE), store.rows().len())?;
+        Ok(DenseIndex { store, graph, scratches: walk::Scratches::default() })
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows().len()
     }
 
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows().is_empty()
     }
 
     /// Components a row.
     pub fn dimension(&self) -> usize {
-        self.rows.dimension()
+        self.rows().dimension()
     }
 
-    /// The rows.
+    /// The rows that scores come from.
     pub fn rows(&self) -> &Rows {
-        &self.rows
+        self.store.rows()
+    }
+
+    /// How vectors are stored.
+    pub fn vectors(&self) -> ValueKind {
+        self.store.kind()
     }
 
     /// The `k` rows (fewer where there are fewer) with the greatest inner product with a query, best first, equal
@@ -152,9 +168,9 @@ impl DenseIndex {
         let k = k.min(self.len());
         Ok(match ef {
             Some(ef) => {
-                self.scratches.with(|scratch| self.graph.search(&self.rows, query, k, ef.min(self.len()), scratch))
+                self.scratches.with(|scratch| self.graph.search(&self.store, query, k, ef.min(self.len()), scratch))
             }
-            None => exact::search(&self.rows, query, k),
+            None => bounded::search(&self.store, query, k),
         })
     }
 
@@ -179,23 +195,24 @@ impl DenseIndex {
         }
         let numbers: Vec<u32> = candidates.iter().map(|ordinal| ordinal.0).collect();
         let mut scores = Vec::with_capacity(numbers.len());
-        dots_at(query, self.rows.values(), &numbers, &mut scores);
+        Scorer::new(self.rows(), query).at(&numbers, &mut scores);
         // Search turns -0.0 into 0.0 as well.
         scores.iter_mut().for_each(|score| *score += 0.0);
         Ok(scores)
     }
 
-    /// Figures of both files. Reads every row.
+    /// Figures of all files. Reads every row.
     pub fn stats(&self) -> DenseStats {
-        let values = self.rows.values();
-        let nonzero = values.iter().filter(|value| **value != 0.0).count();
+        let rows = self.rows();
+        let nonzero: usize = (0..rows.len()).map(|i| rows.row(i).iter().filter(|value| **value != 0.0).count()).sum();
         let (graph_degree, graph_levels) = self.graph.shape();
         DenseStats {
             rows: self.len(),
+            vectors: self.vectors(),
             dimension: self.dimension(),
-            zero_rows: self.rows.zero_rows(),
-            nonzero_share: nonzero as f64 / values.len().max(1) as f64,
-            row_bytes: self.rows.bytes(),
+            zero_rows: self.rows().zero_rows(),
+            nonzero_share: nonzero as f64 / (rows.len() * rows.dimension()).max(1) as f64,
+            row_bytes: self.store.bytes(),
             graph_bytes: self.graph.bytes(),
             graph_degree,
             graph_levels,
@@ -203,9 +220,9 @@ impl DenseIndex {
         }
     }
 
-    /// Reads every byte of both files and compares checksums.
+    /// Reads every byte of all files and compares checksums.
     pub fn verify(&self) -> Result<()> {
-        self.rows.verify()?;
+        self.store.verify()?;
         self.graph.verify()
     }
 
@@ -227,8 +244,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn index(d: usize, values: &[f32], builder: GraphBuilder) -> (tempfile::TempDir, DenseIndex, GraphReport) {
-        let (folder, rows) = mapped(d, values);
-        let report = build_graph(folder.path(), &rows, builder, &GraphOptions::default(), FLOOR, &Silent).unwrap();
+        let (folder, _) = mapped(d, values);
+        let vectors = ValueKind::F32;
+        let report = build_graph(folder.path(), vectors, builder, &GraphOptions::default(), FLOOR, &Silent).unwrap();
         let index = DenseIndex::open(folder.path()).unwrap();
         (folder, index, report)
     }

@@ -1,12 +1,14 @@
-//! How much of exact search a graph finds, and how wide a beam it takes to find enough.
+//! How much of exact search a graph finds, how wide a beam it takes to find enough, and what is lost by storing rows in
+//! fewer bits.
 //!
-//! In: rows and a graph over them. Out: `ann_recall@10`, and the least `ef` at which it holds a floor.
+//! In: f32 rows, the rows as they are stored and a graph over them. Out: `ann_recall@10`, the least `ef` at which it holds a
+//! floor, and the share of the ten nearest that the stored rows lose although every one of them is looked at.
 //!
 //! ```text
 //! ann_recall@k = mean over queries of  |{found : score ≥ the k-th best score}| / |{the k best}|
 //! ```
 //!
-//! This is against exact search; it says nothing of relevance, which is `recall@k` against judgments. Comparing
+//! This is against exact search over the f32 rows, whatever is stored of them; it says nothing of relevance, which is `recall@k` against judgments. Comparing
 //! scores, not ordinals, counts a row that ties with the k-th best as found.
 //!
 //! The queries of the sample are made from the rows, as a build has no questions. Rows themselves would flatter the
@@ -22,7 +24,11 @@ use super::adjacency::Adjacency;
 use super::exact;
 use super::graph::search;
 use super::rows::{Rows, is_zero};
+use super::scorer::Scorer;
+use super::store::Store;
 use super::walk::Scratches;
+use crate::collection::Ordinal;
+use crate::collection::run::Ranking;
 use crate::error::Result;
 use crate::kernel::dot::dot;
 use crate::progress::Progress;
@@ -46,40 +52,75 @@ pub(super) struct Measured {
     pub sample: usize,
 }
 
-/// Doubles the beam until the floor holds or there is no wider one, then halves the last step three times: the beam
-/// is within an eighth of the narrowest that holds.
-pub(super) fn find_ef(
-    rows: &Rows,
-    graph: &Adjacency,
-    seed: u64,
-    floor: f64,
-    progress: &dyn Progress,
-) -> Result<Measured> {
-    let queries = sample(rows, seed);
-    let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-    let mut thresholds = Vec::with_capacity(queries.len());
-    for group in queries.chunks(512) {
-        progress.checkpoint()?;
-        thresholds.extend(exact::search_many(rows, group, DEPTH).into_iter().map(|best| {
-            let scores = best.as_slice();
-            (scores.len(), scores.last().map_or(f64::INFINITY, |last| last.1))
-        }));
+/// Queries with the best that f32 rows have for them.
+pub(super) struct Yardstick<'a> {
+    rows: &'a Rows,
+    queries: Vec<Vec<f32>>,
+    /// How many rows are the best, and the least of their scores.
+    best: Vec<(usize, f64)>,
+}
+
+impl<'a> Yardstick<'a> {
+    /// Searches the f32 rows exactly for a sample of queries.
+    pub(super) fn new(rows: &'a Rows, seed: u64, progress: &dyn Progress) -> Result<Self> {
+        let queries = sample(rows, seed);
+        let mut best = Vec::with_capacity(queries.len());
+        for group in queries.chunks(512) {
+            progress.checkpoint()?;
+            let group: Vec<&[f32]> = group.iter().map(Vec::as_slice).collect();
+            best.extend(exact::search_many(rows, &group, DEPTH).into_iter().map(|best| {
+                let scores = best.as_slice();
+                (scores.len(), scores.last().map_or(f64::INFINITY, |last| last.1))
+            }));
+        }
+        Ok(Yardstick { rows, queries, best })
     }
-    let scratches = Scratches::default();
-    let measure = |ef: usize| -> Result<Measured> {
-        progress.checkpoint()?;
-        let shares = queries.par_iter().zip(&thresholds).map(|(query, (wanted, threshold))| {
-            let found = scratches.with(|scratch| search(graph.view(), rows, query, DEPTH, ef, scratch));
-            found.iter().filter(|(_, score)| score >= threshold).count() as f64 / (*wanted).max(1) as f64
+
+    /// The mean share of the best that a search finds, 1 without queries.
+    fn recall(&self, search: impl Fn(&[f32]) -> Ranking<Ordinal> + Sync) -> f64 {
+        let shares = self.queries.par_iter().zip(&self.best).map(|(query, (wanted, least))| {
+            let found: Vec<u32> = search(query).iter().map(|(ordinal, _)| ordinal.0).collect();
+            let mut scores = Vec::with_capacity(found.len());
+            Scorer::new(self.rows, query).at(&found, &mut scores);
+            let right = scores.iter().filter(|score| f64::from(**score) >= *least).count();
+            right as f64 / (*wanted).max(1) as f64
         });
         // Collected before it is summed: the order of a parallel sum is not fixed.
         let shares: Vec<f64> = shares.collect();
-        let recall = if shares.is_empty() { 1.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 };
-        Ok(Measured { ef, recall, sample: queries.len() })
+        if shares.is_empty() { 1.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
+    }
+}
+
+/// The share of the ten nearest that is lost where every stored row is looked at: what fewer bits cost.
+pub(super) fn lost(yardstick: &Yardstick<'_>, store: &Store) -> f64 {
+    1.0 - yardstick.recall(|query| {
+        let rough = exact::search(store.compared(), query, store.candidates(DEPTH));
+        let (rows, mut scores): (Vec<u32>, Vec<f32>) = rough.iter().map(|(row, score)| (row.0, score as f32)).unzip();
+        store.rescore(query, &rows, &mut scores);
+        let ranked = rows.into_iter().zip(scores).map(|(row, score)| (Ordinal(row), f64::from(score)));
+        Ranking::new(ranked.collect()).truncated(DEPTH)
+    })
+}
+
+/// Doubles the beam until the floor holds or there is no wider one, then halves the last step three times: the beam
+/// is within an eighth of the narrowest that holds.
+pub(super) fn find_ef(
+    yardstick: &Yardstick<'_>,
+    store: &Store,
+    graph: &Adjacency,
+    floor: f64,
+    progress: &dyn Progress,
+) -> Result<Measured> {
+    let scratches = Scratches::default();
+    let measure = |ef: usize| -> Result<Measured> {
+        progress.checkpoint()?;
+        let recall =
+            yardstick.recall(|query| scratches.with(|scratch| search(graph.view(), store, query, DEPTH, ef, scratch)));
+        Ok(Measured { ef, recall, sample: yardstick.queries.len() })
     };
     let mut short = 0;
     let mut best = measure(NARROWEST)?;
-    while best.recall < floor && best.ef < WIDEST.min(rows.len()) {
+    while best.recall < floor && best.ef < WIDEST.min(graph.len()) {
         short = best.ef;
         best = measure(2 * best.ef)?;
     }
@@ -104,7 +145,7 @@ fn sample(rows: &Rows, seed: u64) -> Vec<Vec<f32>> {
     let queries = (0..SAMPLE.min(rows.len()) as u64).into_par_iter().map(|i| {
         let mut random = Random(scramble(seed ^ scramble(i)));
         let (a, b) = (random.below(rows.len()), random.below(rows.len()));
-        let sum: Vec<f32> = rows.row(a).iter().zip(rows.row(b)).map(|(x, y)| 0.5 * (x + y)).collect();
+        let sum: Vec<f32> = rows.row(a).iter().zip(rows.row(b).iter()).map(|(x, y)| 0.5 * (x + y)).collect();
         let noise: Vec<f32> = sum.iter().map(|_| random.normal()).collect();
         let scale = (dot(&sum, &sum) / dot(&noise, &noise).max(f32::MIN_POSITIVE)).sqrt();
         sum.iter().zip(&noise).map(|(x, e)| x + scale * e).collect()
@@ -141,37 +182,53 @@ impl Random {
 mod tests {
     use super::super::build::build;
     use super::super::options::GraphOptions;
-    use super::super::rows::tests::{clustered, mapped};
+    use super::super::rows::tests::clustered;
+    use super::super::store::tests::{stored, stored_int8};
     use super::*;
     use crate::progress::Silent;
 
     #[test]
     fn a_higher_floor_takes_a_wider_beam() {
-        let (_folder, rows) = mapped(24, &clustered(4000, 24, 40, 1.0, 3));
+        let (_folder, rows) = stored(24, &clustered(4000, 24, 40, 1.0, 3));
         let graph = build(&rows, &GraphOptions { m: 4, ef_construction: 20, seed: 1 }, &Silent).unwrap();
-        let loose = find_ef(&rows, &graph, 1, 0.0, &Silent).unwrap();
+        let yardstick = Yardstick::new(rows.rows(), 1, &Silent).unwrap();
+        let loose = find_ef(&yardstick, &rows, &graph, 0.0, &Silent).unwrap();
         assert_eq!((loose.ef, loose.sample), (NARROWEST, 1000));
-        let strict = find_ef(&rows, &graph, 1, loose.recall + 0.5 * (1.0 - loose.recall), &Silent).unwrap();
+        let strict = find_ef(&yardstick, &rows, &graph, loose.recall + 0.5 * (1.0 - loose.recall), &Silent).unwrap();
         assert!(loose.recall < 1.0 && strict.ef > loose.ef && strict.recall > loose.recall);
     }
 
     #[test]
     fn a_graph_without_links_cannot_hold_a_floor() {
-        let (_folder, rows) = mapped(8, &clustered(500, 8, 1, 1.0, 3));
+        let (_folder, rows) = stored(8, &clustered(500, 8, 1, 1.0, 3));
         let mut graph = Adjacency::unlinked(4, &[0; 500], vec![super::super::walk::NONE; 500]);
         graph.entry = 0;
-        let measured = find_ef(&rows, &graph, 1, 0.98, &Silent).unwrap();
+        let yardstick = Yardstick::new(rows.rows(), 1, &Silent).unwrap();
+        let measured = find_ef(&yardstick, &rows, &graph, 0.98, &Silent).unwrap();
         assert!(measured.recall < 0.2 && measured.ef >= 500, "{} at {}", measured.recall, measured.ef);
     }
 
     #[test]
     fn nothing_to_ask_is_nothing_missed() {
         for values in [&[][..], &[0.0; 6]] {
-            let (_folder, rows) = mapped(3, values);
+            let (_folder, rows) = stored(3, values);
             let graph = build(&rows, &GraphOptions::default(), &Silent).unwrap();
-            let measured = find_ef(&rows, &graph, 1, 1.0, &Silent).unwrap();
+            let yardstick = Yardstick::new(rows.rows(), 1, &Silent).unwrap();
+            let measured = find_ef(&yardstick, &rows, &graph, 1.0, &Silent).unwrap();
+            assert_eq!(lost(&yardstick, &rows), 0.0);
             assert_eq!((measured.sample, measured.recall), (0, 1.0));
         }
+    }
+
+    #[test]
+    fn what_eight_bits_lose_is_seen_and_mended_by_scoring_again() {
+        // Rows in a crowd, where eight bits change the order.
+        let d = 32;
+        let (_folder, both) = stored_int8(d, &clustered(3000, d, 1, 0.05, 5));
+        let yardstick = Yardstick::new(both.rows(), 1, &Silent).unwrap();
+        let small = Rows::open(&_folder.path().join(super::super::store::INT8_FILE)).unwrap();
+        let (alone, mended) = (lost(&yardstick, &Store::of(small)), lost(&yardstick, &both));
+        assert!(alone > 0.05 && mended < alone / 4.0 && mended >= 0.0, "{alone} and {mended}");
     }
 
     #[test]

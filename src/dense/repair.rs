@@ -70,8 +70,9 @@ pub(super) fn repair(space: &Space<'_>, options: &GraphOptions, graph: &mut Adja
             continue;
         }
         // From the entry point a walk meets reachable rows only.
-        let mut score = |others: &[u32], out: &mut Vec<f32>| space.similarities(row, others, out);
-        let start = (graph.entry, space.similarity(row, graph.entry));
+        let beside = space.beside(row);
+        let mut score = |others: &[u32], out: &mut Vec<f32>| beside.at(others, out);
+        let start = (graph.entry, beside.one(graph.entry));
         graph.view().explore(0, &[start], options.ef_construction, &mut scratch, &mut score);
         let near = scratch.found().map(|(node, _)| node);
         // A tree has fewer links than lists have room, so some row of it can always take one more.
@@ -101,6 +102,7 @@ fn free(space: &Space<'_>, graph: &Adjacency, tree: &Tree, node: u32) -> Option<
 #[cfg(test)]
 mod tests {
     use super::super::rows::tests::{clustered, mapped};
+    use super::super::store::Store;
     use super::*;
     use proptest::prelude::*;
 
@@ -113,7 +115,8 @@ mod tests {
             n in 2u32..40, full in any::<bool>(), links in prop::collection::vec(any::<u32>(), 80)
         ) {
             let (_folder, rows) = mapped(4, &clustered(n as usize, 4, 3, 0.5, 1));
-            let space = Space::new(&rows);
+            let store = Store::of(rows);
+            let space = Space::new(&store);
             let mut graph = Adjacency::unlinked(1, &vec![0; n as usize], vec![NONE; n as usize]);
             graph.entry = 0;
             for node in 0..n {
@@ -136,7 +139,7 @@ mod tests {
         graph.entry = 0;
         graph.set(0, 0, [1].into_iter());
         assert_eq!(orphans(&graph), 1);
-        repair(&Space::new(&rows), &GraphOptions::default(), &mut graph);
+        repair(&Space::new(&Store::of(rows)), &GraphOptions::default(), &mut graph);
         assert_eq!(graph.view().neighbours(1, 0).collect::<Vec<_>>(), [2]);
         assert_eq!((orphans(&graph), graph.repaired()), (0, 1));
     }

@@ -2,12 +2,21 @@
 //!
 //! In: [`Embeddings`] in passage order, so that row `i` belongs to `Ordinal(i)`. Out: row slices of the mapped file.
 //!
-//! A [sealed file](crate::storage) with magic `PLXROWS`, version 1; its four numbers are rows, dimension, kind of value
-//! (0: f32) and rows that are all zero. The payload is the rows one after the other, each `dimension` little-endian
-//! f32, row `i` at byte `4 * i * dimension`.
+//! A [sealed file](crate::storage) with magic `PLXROWS`, version 1; its four numbers are rows `n`, dimension `d`, kind of
+//! value and rows that are all zero. The payload is little-endian:
+//!
+//! ```text
+//! kind 0 (f32)    n × d f32
+//! kind 1 (f16)    n × d f16
+//! kind 2 (int8)   n × d i8, zeros to a multiple of 4; n f32, each row's scale; two f32: the greatest distance between a
+//!                 row and what is stored of it, and the greatest length of a row
+//! ```
+//!
+//! [`RowsWriter`] writes the first kind, [`narrow`](super::narrow) makes the others of it.
 //!
 //! A row is refused when its squared length is not a finite f32. That one rule keeps out NaN and infinities, and it
-//! keeps every later score finite: by Cauchy and Schwarz no partial sum of `a·b` exceeds `|a| |b|`.
+//! keeps every later score finite: by Cauchy and Schwarz no partial sum of `a·b` exceeds `|a| |b|`. The other kinds are
+//! held to the same rule.
 //!
 //! ```
 //! use parallax::dense::rows::{Rows, RowsWriter};
@@ -19,22 +28,24 @@
 //! writer.append(&Embeddings::new(2, vec![0.6, 0.8, /* */ 0.0, 0.0]))?;
 //! writer.finish()?;
 //! let rows = Rows::open(&path)?;
-//! assert_eq!((rows.len(), rows.row(0), rows.zero_rows()), (2, &[0.6, 0.8][..], 1));
+//! assert_eq!((rows.len(), &rows.row(0)[..], rows.zero_rows()), (2, &[0.6, 0.8][..], 1));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Cost: `4 * n * dimension` bytes; opening reads the header only.
+//! Cost: 4, 2 or 1 byte a component; opening reads the header only.
 
+use super::kind::ValueKind;
 use crate::encoder::contract::Embeddings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::dot::dot;
+use crate::kernel::dot::int8::{self, RowSlice};
+use crate::kernel::dot::{dot, half};
 use crate::storage::{Sealed, SealedWriter};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"PLXROWS\0";
-const VERSION: u32 = 1;
-const F32: u64 = 0;
+pub(super) const MAGIC: &[u8; 8] = b"PLXROWS\0";
+pub(super) const VERSION: u32 = 1;
 
 /// The rows' file in an index folder.
 pub const ROWS_FILE: &str = "rows.bin";
@@ -42,7 +53,7 @@ pub const ROWS_FILE: &str = "rows.bin";
 /// Rows a file may hold: an ordinal has to leave one bit for the graph's search.
 pub const MAX_ROWS: usize = (1 << 31) - 1;
 
-/// Writes rows front to back.
+/// Writes f32 rows front to back.
 pub struct RowsWriter {
     path: PathBuf,
     file: SealedWriter,
@@ -100,7 +111,8 @@ impl RowsWriter {
 
     /// Writes the header, syncs the file to disk and says how many rows it has.
     pub fn finish(self) -> Result<usize> {
-        self.file.finish([self.rows as u64, self.dimension as u64, F32, self.zero_rows as u64])?;
+        let kind = ValueKind::F32.code();
+        self.file.finish([self.rows as u64, self.dimension as u64, kind, self.zero_rows as u64])?;
         Ok(self.rows)
     }
 }
@@ -124,9 +136,19 @@ pub(crate) fn is_zero(row: &[f32]) -> bool {
 /// A finished file of rows, mapped.
 pub struct Rows {
     file: Sealed,
+    kind: ValueKind,
     rows: usize,
     dimension: usize,
     zero_rows: usize,
+}
+
+/// All values of a file, `[n, d]`, as they are stored.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'a> {
+    F32(&'a [f32]),
+    /// The bits of f16.
+    F16(&'a [u16]),
+    Int8(RowSlice<'a>),
 }
 
 impl Rows {
@@ -136,18 +158,27 @@ impl Rows {
             return Err(Error::new(ErrorKind::Limit, "indexes are read on little-endian processors only"));
         }
         let file = Sealed::open(path, MAGIC, VERSION)?;
-        let [rows, dimension, kind, zero_rows] = file.fields();
-        if kind != F32 {
-            return Err(Error::damaged(path, format!("values of kind {kind}; this program reads kind {F32} (f32)")));
-        }
-        let values = file.values::<f32>()?.len() as u64;
-        if dimension == 0 || rows > MAX_ROWS as u64 || rows.checked_mul(dimension) != Some(values) || zero_rows > rows {
-            let message = format!("the header speaks of {rows} rows × {dimension}, the payload holds {values} values");
+        let [rows, dimension, code, zero_rows] = file.fields();
+        let Some(kind) = ValueKind::from_code(code) else {
+            let message = format!("values of kind {code}; this program reads kinds 0 (f32), 1 (f16) and 2 (int8)");
+            return Err(Error::damaged(path, message));
+        };
+        let bytes = file.payload().len() as u64;
+        let fits = dimension > 0 && rows <= MAX_ROWS as u64 && payload_bytes(kind, rows, dimension) == Some(bytes);
+        if !fits || zero_rows > rows || (kind == ValueKind::Int8 && dimension > int8::MAX_DIMENSION as u64) {
+            let name = kind.name();
+            let message =
+                format!("the header speaks of {rows} {name} rows × {dimension}, the payload has {bytes} bytes");
             return Err(Error::damaged(path, message));
         }
         // All three are at most the number of values in memory, or at most MAX_ROWS.
         let dimension = usize::try_from(dimension).map_err(|_| Error::damaged(path, "a dimension beyond memory"))?;
-        Ok(Rows { file, rows: rows as usize, dimension, zero_rows: zero_rows as usize })
+        Ok(Rows { file, kind, rows: rows as usize, dimension, zero_rows: zero_rows as usize })
+    }
+
+    /// How components are stored.
+    pub fn kind(&self) -> ValueKind {
+        self.kind
     }
 
     /// Number of rows `n`.
@@ -170,29 +201,67 @@ impl Rows {
         self.zero_rows
     }
 
-    /// Bytes of the values, `4 * n * d`.
+    /// Bytes of the payload.
     pub fn bytes(&self) -> u64 {
         self.file.payload().len() as u64
     }
 
     /// Row `i`, of length `d`. Panics when `i` is not below [`Rows::len`]: a bug of the caller.
-    pub fn row(&self, i: usize) -> &[f32] {
-        &self.values()[i * self.dimension..][..self.dimension]
+    pub fn row(&self, i: usize) -> Cow<'_, [f32]> {
+        let place = i * self.dimension..(i + 1) * self.dimension;
+        match self.values() {
+            Values::F32(values) => Cow::Borrowed(&values[place]),
+            Values::F16(values) => values[place].iter().map(|bits| half::widen(*bits)).collect(),
+            Values::Int8(rows) => rows.values[place].iter().map(|whole| rows.scales[i] * f32::from(*whole)).collect(),
+        }
     }
 
-    /// All values, row after row: `[n, d]`.
-    pub fn values(&self) -> &[f32] {
-        // Opening saw that the payload is whole values.
-        self.file.values().unwrap_or_default()
+    /// All values as they are stored.
+    pub(super) fn values(&self) -> Values<'_> {
+        // Opening saw that the payload is whole values, and a map is aligned to more than they ask for.
+        match self.kind {
+            ValueKind::F32 => Values::F32(self.file.values().unwrap_or_default()),
+            ValueKind::F16 => Values::F16(self.file.values().unwrap_or_default()),
+            ValueKind::Int8 => {
+                let (values, rest) = self.file.payload().split_at(self.rows * self.dimension);
+                let scales = &self.int8_numbers(rest.len())[..self.rows];
+                Values::Int8(RowSlice { values: bytemuck::cast_slice(values), scales })
+            }
+        }
+    }
+
+    /// Of int8 rows the greatest distance between a row and what is stored of it, and the greatest length of a row.
+    pub(super) fn int8_bounds(&self) -> Option<(f32, f32)> {
+        let rest = self.file.payload().len().checked_sub(self.rows * self.dimension)?;
+        match (self.kind, self.int8_numbers(rest)) {
+            (ValueKind::Int8, [.., distance, length]) => Some((*distance, *length)),
+            _ => None,
+        }
+    }
+
+    /// The f32 behind the whole numbers, of which and of the zeros after them this many bytes are left.
+    fn int8_numbers(&self, rest: usize) -> &[f32] {
+        let payload = self.file.payload();
+        bytemuck::try_cast_slice(&payload[payload.len() - rest / 4 * 4..]).unwrap_or_default()
     }
 
     /// Reads every byte: compares the checksum, and looks for rows that could not be scored.
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
-        for (i, row) in self.values().chunks_exact(self.dimension).enumerate() {
-            check_finite(row).map_err(|why| Error::damaged(self.file.path(), format!("row {i} {why}")))?;
+        for i in 0..self.rows {
+            check_finite(&self.row(i)).map_err(|why| Error::damaged(self.file.path(), format!("row {i} {why}")))?;
         }
         Ok(())
+    }
+}
+
+/// Bytes of a payload; `None` where they are beyond counting.
+fn payload_bytes(kind: ValueKind, rows: u64, dimension: u64) -> Option<u64> {
+    let values = rows.checked_mul(dimension)?;
+    match kind {
+        ValueKind::F32 => values.checked_mul(4),
+        ValueKind::F16 => values.checked_mul(2),
+        ValueKind::Int8 => values.checked_next_multiple_of(4)?.checked_add(4 * rows + 8),
     }
 }
 
@@ -242,7 +311,7 @@ pub(crate) mod tests {
             let (_folder, rows) = mapped(dimension, values);
             prop_assert_eq!((rows.len(), rows.dimension()), (n, dimension));
             for (i, row) in values.chunks(dimension).enumerate() {
-                prop_assert_eq!(rows.row(i), row);
+                prop_assert_eq!(&rows.row(i)[..], row);
             }
             rows.verify().unwrap();
         }
@@ -285,11 +354,31 @@ pub(crate) mod tests {
     fn a_header_that_does_not_fit_its_payload_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.bin");
-        for fields in [[2, 2, 0, 0], [1, 0, 0, 0], [0, 4, 0, 0], [1, 4, 1, 0], [1, 4, 0, 2], [1 << 63, 4, 0, 0]] {
+        let opened = |fields: [u64; 4]| {
             let mut writer = SealedWriter::create(&path, MAGIC, VERSION).unwrap();
-            writer.write(&[0; 12]).unwrap();
+            writer.write(&[0; 20]).unwrap();
             writer.finish(fields).unwrap();
-            assert_eq!(Rows::open(&path).err().map(|e| e.kind()), Some(ErrorKind::Damaged), "{fields:?}");
+            Rows::open(&path)
+        };
+        // Five f32, ten f16; two int8 rows of one component are two bytes, two of filling, and four f32.
+        for fields in [[1, 5, 0, 0], [5, 1, 0, 5], [2, 5, 1, 0], [2, 1, 2, 0]] {
+            opened(fields).unwrap();
         }
+        for fields in [
+            [2, 2, 0, 0],
+            [1, 0, 0, 0],
+            [0, 5, 0, 0],
+            [1, 5, 0, 2],
+            [1 << 63, 5, 0, 0],
+            [1, 5, 1, 0],
+            [1, 1, 2, 0],
+            [2, 5, 2, 0],
+            [1 << 31, 1 << 33, 2, 0],
+            [u64::MAX, 1, 2, 0],
+        ] {
+            assert_eq!(opened(fields).err().map(|e| e.kind()), Some(ErrorKind::Damaged), "{fields:?}");
+        }
+        let unknown = opened([1, 5, 3, 0]).err().unwrap();
+        assert!(unknown.kind() == ErrorKind::Damaged && unknown.message().contains("kind 3"), "{unknown}");
     }
 }

@@ -1,6 +1,7 @@
 //! What graphs are built over: the similarity of rows, and the rows that are nodes.
 //!
-//! In: mapped rows. Out: the inner product of any two of them, and which rows repeat an earlier one.
+//! In: an index's rows. Out: the inner product of any two of them, as walks compare them, and which rows repeat an earlier
+//! one, value for value as they are scored.
 //!
 //! Builders compare rows as searches compare a query with rows, by plain inner product, whatever the rows' lengths.
 //! For unit rows that is the cosine. For rows of unequal length it is no metric, and lifting them onto a sphere
@@ -10,49 +11,47 @@
 //!
 //! Cost: one pass over the rows for their hashes, 16 bytes a row while they are sorted.
 
-use super::rows::Rows;
+use super::rows::Values;
+use super::scorer::Scorer;
+use super::store::Store;
 use super::walk::NONE;
-use crate::kernel::dot::{dot, dots_at};
 use crate::random::GOLDEN;
 use rayon::prelude::*;
 
 /// Rows with the similarity graphs are built by.
 #[derive(Clone, Copy)]
 pub(super) struct Space<'a> {
-    values: &'a [f32],
-    dimension: usize,
+    store: &'a Store,
+    values: Values<'a>,
 }
 
 impl<'a> Space<'a> {
     /// The rows as builders see them.
-    pub(super) fn new(rows: &'a Rows) -> Self {
-        Space { values: rows.values(), dimension: rows.dimension() }
+    pub(super) fn new(store: &'a Store) -> Self {
+        Space { store, values: store.compared().values() }
     }
 
     /// Number of rows.
     pub(super) fn len(&self) -> usize {
-        self.values.len() / self.dimension
+        self.store.rows().len()
     }
 
-    fn row(&self, row: u32) -> &'a [f32] {
-        &self.values[row as usize * self.dimension..][..self.dimension]
+    /// A row, ready to be compared with others.
+    pub(super) fn beside(&self, row: u32) -> Scorer<'a> {
+        Scorer::of_row(self.values, self.store.rows().dimension(), row)
     }
 
-    /// The similarity of two rows; the same bits in either order.
+    /// The similarity of two rows; the same bits in either order, and those that [`Space::beside`] gives.
     #[inline]
     pub(super) fn similarity(&self, a: u32, b: u32) -> f32 {
-        dot(self.row(a), self.row(b))
-    }
-
-    /// The similarities of a row to others, into `out`: the same bits [`Space::similarity`] gives.
-    pub(super) fn similarities(&self, row: u32, others: &[u32], out: &mut Vec<f32>) {
-        dots_at(self.row(row), self.values, others, out);
+        self.beside(a).one(b)
     }
 
     /// For each row the next one with the same values ([`NONE`] at the last), and the rows that repeat no earlier one.
     pub(super) fn duplicates(&self) -> (Vec<u32>, Vec<u32>) {
-        let hashes = self.values.par_chunks_exact(self.dimension).map(hash);
-        let mut keyed: Vec<(u64, u32)> = hashes.zip(0..self.len() as u32).collect();
+        let rows = self.store.rows();
+        let mut keyed: Vec<(u64, u32)> =
+            (0..self.len() as u32).into_par_iter().map(|row| (hash(&rows.row(row as usize)), row)).collect();
         keyed.par_sort_unstable();
         let mut next = vec![NONE; self.len()];
         let mut nodes = Vec::with_capacity(self.len());
@@ -60,7 +59,7 @@ impl<'a> Space<'a> {
             // First and last row of each chain; rows of one hash are nearly always equal, so there is one chain.
             let mut chains: Vec<(u32, u32)> = Vec::new();
             for (_, row) in group {
-                match chains.iter_mut().find(|(first, _)| self.row(*first) == self.row(*row)) {
+                match chains.iter_mut().find(|(first, _)| rows.row(*first as usize) == rows.row(*row as usize)) {
                     Some((_, last)) => {
                         next[*last as usize] = *row;
                         *last = *row;
@@ -97,7 +96,8 @@ mod tests {
         fn equal_rows_form_one_rising_chain(values in prop::collection::vec(-1i8..2, 0..120)) {
             let values: Vec<f32> = values[..values.len() / 2 * 2].iter().map(|v| f32::from(*v)).collect();
             let (_folder, rows) = mapped(2, &values);
-            let (next, nodes) = Space::new(&rows).duplicates();
+            let store = Store::of(rows);
+            let (rows, (next, nodes)) = (store.rows(), Space::new(&store).duplicates());
             let mut met = vec![0; rows.len()];
             for node in &nodes {
                 prop_assert!((0..*node as usize).all(|earlier| rows.row(earlier) != rows.row(*node as usize)));
@@ -116,6 +116,6 @@ mod tests {
     #[test]
     fn minus_zero_is_zero() {
         let (_folder, rows) = mapped(2, &[0.0, 1.0, -0.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
-        assert_eq!(Space::new(&rows).duplicates(), (vec![1, NONE, NONE, NONE], vec![0, 2, 3]));
+        assert_eq!(Space::new(&Store::of(rows)).duplicates(), (vec![1, NONE, NONE, NONE], vec![0, 2, 3]));
     }
 }

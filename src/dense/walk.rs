@@ -16,6 +16,7 @@
 //! Navigable Small World graphs, 2016 (algorithm 2); the sorted array is that of C. Fu et al., Fast Approximate Nearest
 //! Neighbor Search with the Navigating Spreading-out Graph, 2019.
 
+use crate::kernel::dot::prefetch;
 use std::sync::{Mutex, PoisonError};
 
 /// In a list of neighbours: no more of them. In the table of duplicates: no further one.
@@ -51,11 +52,15 @@ impl<'a> View<'a> {
 
     /// A node's neighbours on a level it is on.
     pub(super) fn neighbours(&self, node: u32, level: usize) -> impl Iterator<Item = u32> + use<'a> {
-        let list = match level {
+        self.list(node, level).iter().copied().take_while(|neighbour| *neighbour != NONE)
+    }
+
+    /// A node's list on a level it is on, with the room after its last neighbour.
+    fn list(&self, node: u32, level: usize) -> &'a [u32] {
+        match level {
             0 => &self.base[node as usize * 2 * self.m..][..2 * self.m],
             _ => &self.upper[(self.first[node as usize] as usize + level - 1) * self.m..][..self.m],
-        };
-        list.iter().copied().take_while(|neighbour| *neighbour != NONE)
+        }
     }
 
     /// Goes down from the entry point to just above `level`, greedily, and gives the node reached, with its score.
@@ -101,13 +106,22 @@ impl<'a> View<'a> {
                 continue;
             }
             *entry |= OPENED;
-            fresh.clear();
-            for neighbour in self.neighbours(node_of(*entry), level) {
-                let seen = &mut seen[neighbour as usize];
-                if *seen != *epoch {
-                    *seen = *epoch;
-                    fresh.push(neighbour);
-                }
+            let list = self.list(node_of(*entry), level);
+            fresh.resize(list.len(), NONE);
+            let mut unseen = 0;
+            for neighbour in list.iter().take_while(|neighbour| **neighbour != NONE) {
+                // Written in any case and counted where it is new: whether it is cannot be foretold, and a branch that
+                // is foretold wrongly costs more.
+                let seen = &mut seen[*neighbour as usize];
+                fresh[unseen] = *neighbour;
+                unseen += usize::from(*seen != *epoch);
+                *seen = *epoch;
+            }
+            let fresh = &fresh[..unseen];
+            // Unless one of these is better, the next to be opened is known: its list may come while they are scored
+            // (measured: a tenth of the search).
+            if let Some(next) = beam[at..].iter().find(|entry| **entry & OPENED == 0) {
+                prefetch(self.list(node_of(*next), level));
             }
             score(fresh, scores);
             for (node, score) in fresh.iter().zip(scores.iter()) {

@@ -9,14 +9,13 @@
 //! Memory holds a few parts at a time, whatever the size of the collection; ids are remembered as 128-bit hashes.
 
 use super::manifest::{
-    DenseRecord, EncoderRecord, FORMAT, FileEntry, FusionRecord, GraphRecord, Manifest, SparseRecord,
+    DenseRecord, EncoderRecord, FORMAT, FileEntry, FusionRecord, GraphRecord, Manifest, SparseRecord, VectorsRecord,
 };
 use super::{FusionFile, calibrate, current, dedup::Dedup, generation_number};
 use crate::collection::QuerySet;
 use crate::collection::chunk::{self, Chunking};
 use crate::collection::read::{ReadOptions, Source};
-use crate::dense::rows::Rows;
-use crate::dense::{self, DenseIndex, GraphBuilder, GraphOptions};
+use crate::dense::{self, DenseIndex, GraphBuilder, GraphOptions, ValueKind};
 use crate::encoder::contract::Encoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fusion::Fusion;
@@ -60,6 +59,8 @@ pub struct BuildOptions {
     pub chunking: Chunking,
     /// Which duplicates are left out.
     pub dedup: Dedup,
+    /// How vectors are stored.
+    pub vectors: ValueKind,
     /// Who fills the neighbour graph.
     pub graph_builder: GraphBuilder,
     /// The graph's numbers.
@@ -92,6 +93,7 @@ impl Default for BuildOptions {
             language: None,
             chunking: Chunking::None,
             dedup: Dedup::None,
+            vectors: ValueKind::F32,
             graph_builder: GraphBuilder::Parallax,
             graph: GraphOptions::default(),
             ann_recall_floor: 0.98,
@@ -289,11 +291,12 @@ impl Site<'_> {
                 postings: stats.postings,
                 tokens: stats.tokens,
             },
-            dense: self.encoder.zip(graph).map(|(encoder, graph)| DenseRecord {
+            dense: self.encoder.zip(graph).map(|(encoder, (vectors, graph))| DenseRecord {
                 passage_encoder: EncoderRecord::of(encoder.card(), location(&self.options.encoder)),
                 question_encoder: question_encoder
                     .map(|encoder| EncoderRecord::of(encoder.card(), location(&self.options.question_encoder))),
                 zero_rows: sides.zero_rows,
+                vectors,
                 graph,
             }),
             fusion,
@@ -306,19 +309,18 @@ impl Site<'_> {
         Ok(BuildReport { manifest, generation: self.generation.to_path_buf(), times, cut_answers })
     }
 
-    fn graph(&self) -> Result<GraphRecord> {
+    fn graph(&self) -> Result<(VectorsRecord, GraphRecord)> {
         let options = self.options;
-        let folder = self.generation.join("dense");
-        let rows = Rows::open(&folder.join(dense::ROWS_FILE))?;
         let report = dense::build_graph(
-            &folder,
-            &rows,
+            &self.generation.join("dense"),
+            options.vectors,
             options.graph_builder,
             &options.graph,
             options.ann_recall_floor,
             self.progress,
         )?;
-        Ok(GraphRecord {
+        let vectors = VectorsRecord { kind: options.vectors.name().to_string(), recall_lost_at_10: report.recall_lost };
+        let graph = GraphRecord {
             builder: options.graph_builder.name().to_string(),
             m: options.graph.m,
             ef_construction: options.graph.ef_construction,
@@ -327,7 +329,8 @@ impl Site<'_> {
             ann_recall_at_10: report.ann_recall_at_10,
             sample: report.sample,
             repaired: report.repaired,
-        })
+        };
+        Ok((vectors, graph))
     }
 
     fn fusion(&self, sparse: &SparseIndex, question_encoder: Option<&dyn Encoder>) -> Result<FusionRecord> {

@@ -7,7 +7,8 @@
 //!   gen-3/             immutable once published
 //!     manifest.json    written last
 //!     sparse/…         tantivy parts, lengths, norms, ids
-//!     dense/rows.bin   [n, d] vectors
+//!     dense/rows.bin   [n, d] vectors, f32 or f16
+//!     dense/int8.bin   the same in eight bits, with `--vectors int8`
 //!     dense/graph.bin  the neighbour graph
 //! ```
 //!
@@ -98,6 +99,12 @@ impl Index {
             }
             if dense.dimension() != record.passage_encoder.dimension {
                 return refuse("rows' dimension", dense.dimension(), record.passage_encoder.dimension);
+            }
+            if dense.vectors().name() != record.vectors.kind {
+                let (found, wanted) = (dense.vectors().name(), &record.vectors.kind);
+                let message = format!("the vectors are {found}, the manifest says {wanted}");
+                return Err(Error::damaged(self.generation.join("manifest.json"), message)
+                    .hint("build the index anew with `--force`"));
             }
         }
         Ok(())

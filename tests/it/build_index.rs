@@ -98,6 +98,48 @@ fn the_bundled_collection_is_the_same_at_any_thread_count() {
 }
 
 #[test]
+fn vectors_in_fewer_bits_answer_alike_at_any_thread_count_and_say_what_they_lose() {
+    let env = TestEnv::new();
+    let corpus = repository("corpus").join("train.json");
+    let build = |vectors: &str, threads: &str| {
+        let words = ["build-index", corpus.to_str().unwrap(), "--name", vectors, "--force", "--vectors", vectors];
+        let outcome = env.run_words(&[&words[..], &["--threads", threads]].concat());
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        (outcome.stderr, manifest(&env, vectors))
+    };
+    let answer = |name: &str, mode: &str| -> Vec<String> {
+        let answer = env.ok(&format!("query {name} planets --json --mode {mode}"));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["hits"].as_array().unwrap().iter().map(|hit| hit["id"].to_string()).collect()
+    };
+    let (screen, plain) = build("f32", "2");
+    assert!(!screen.contains("vectors"), "{screen}");
+    let bytes = |manifest: &serde_json::Value, file: &str| manifest["files"][file]["length"].as_u64();
+    let rows = bytes(&plain, "dense/rows.bin").unwrap() - 64;
+    let passages = plain["collection"]["passages"].as_u64().unwrap();
+    for (vectors, stored, beside) in [("f16", rows / 2, None), ("int8", rows, Some(64 + rows / 4 + 4 * passages + 8))] {
+        let (screen, one) = build(vectors, "1");
+        let (_, two) = build(vectors, "2");
+        assert_eq!(one["files"], two["files"]);
+        assert_eq!((bytes(&one, "dense/rows.bin"), bytes(&one, "dense/int8.bin")), (Some(64 + stored), beside));
+        assert_eq!(one["dense"]["vectors"]["kind"], vectors);
+        let lost = one["dense"]["vectors"]["recall_lost_at_10"].as_f64().unwrap();
+        // On these few passages f16 loses .0101, where the tenth and the eleventh are nearly alike, and int8 nothing.
+        assert!((0.0..0.02).contains(&lost), "{lost}");
+        let said = format!("{vectors}: {lost:.4} of the exact ten nearest lost by it");
+        assert!(screen.contains(&said), "{screen}");
+        assert!(env.ok(&format!("info {vectors}")).contains(&format!("vectors      {vectors}, {lost:.4} of")));
+        assert!(env.ok(&format!("check {vectors} --deep")).contains("every byte"));
+        for mode in ["dense", "hybrid"] {
+            assert_eq!(answer(vectors, mode), answer("f32", mode), "{vectors} {mode}");
+        }
+    }
+    assert!(env.ok("info f32").contains("vectors      f32\n"));
+    let refused = env.run("build-index x --name y --vectors int4");
+    assert!(refused.code == 2 && refused.stderr.contains("int4"), "{}", refused.stderr);
+}
+
+#[test]
 fn chunks_roll_up_to_the_passage_they_were_cut_from() {
     let env = TestEnv::new();
     let dev = repository("corpus/dev.json");

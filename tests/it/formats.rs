@@ -37,14 +37,16 @@ fn whatever_is_damaged_nothing_panics_and_a_deep_check_finds_it() {
     let lines =
         (0..40).map(|i| format!("{{\"_id\": \"p{i}\", \"title\": \"t{i}\", \"text\": \"{}\"}}\n", texts[i % 5]));
     env.write("c.jsonl", lines.collect::<String>());
-    env.ok("build-index c.jsonl --name x");
-    let folder = env.path("indexes/x");
-    use_it(&folder).unwrap();
+    env.ok("build-index c.jsonl --name x --vectors int8");
+    env.ok("build-index c.jsonl --name half --vectors f16");
     let mut paths = Vec::new();
-    files(&folder.join("gen-1"), &mut paths);
-    assert!(paths.len() > 6);
+    files(&env.path("indexes/x/gen-1"), &mut paths);
+    assert!(paths.len() > 7 && paths.iter().any(|path| path.ends_with("dense/int8.bin")));
+    paths.push(env.path("indexes/half/gen-1/dense/rows.bin"));
     let mut tried = 0;
     for path in paths {
+        let folder = env.path(if path.starts_with(env.path("indexes/half")) { "indexes/half" } else { "indexes/x" });
+        use_it(&folder).unwrap();
         let good = std::fs::read(&path).unwrap();
         // Every byte of small files, a stride of large ones: the same places in every run.
         let step = (good.len() / 150).max(1);
@@ -67,7 +69,7 @@ fn whatever_is_damaged_nothing_panics_and_a_deep_check_finds_it() {
         std::fs::write(&path, &good).unwrap();
     }
     assert!(tried > 500, "{tried}");
-    use_it(&folder).unwrap();
+    use_it(&env.path("indexes/x")).unwrap();
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn an_index_of_format_1_opens_for_ever() {
     assert_eq!(first("한글을 누가").id.as_str(), "sejong");
     let dense = index.dense().unwrap();
     for how in [SearchHow::Exact, SearchHow::Graph { ef: 10 }] {
-        let ranking = dense.search(dense.rows().row(1), 1, how).unwrap();
+        let ranking = dense.search(&dense.rows().row(1), 1, how).unwrap();
         assert_eq!(ranking.iter().map(|(ordinal, _)| ordinal.0).collect::<Vec<_>>(), [1]);
     }
 }

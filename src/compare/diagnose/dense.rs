@@ -57,7 +57,7 @@ pub(super) fn examine(
         if is_zero(rows.row(i)) {
             let evidence = "the encoder knows no word of the question".to_string();
             reasons.push(Reason { cause: Cause::NothingKnown, evidence });
-        } else if case.places.iter().all(|place| is_zero(index.rows().row(place.index()))) {
+        } else if case.places.iter().all(|place| is_zero(&index.rows().row(place.index()))) {
             let evidence = "the encoder knows no word of the passage".to_string();
             reasons.push(Reason { cause: Cause::NothingKnown, evidence });
         }
