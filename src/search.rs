@@ -14,7 +14,7 @@
 use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
 use crate::dense::{DenseIndex, SearchHow};
-use crate::encoder::contract::{Embeddings, Encoder, Role};
+use crate::encoder::contract::{Embeddings, Encoder, Precision, Role};
 use crate::error::{Error, Result};
 use crate::fusion::predict::{self, COUNT};
 use crate::fusion::{Candidate, Fusion, Signals, fuse};
@@ -162,9 +162,14 @@ impl Searcher {
     ///
     /// Fails when the index has no dense side but the mode needs one, or when the encoder is not the manifest's.
     pub fn new(index: Index, mode: Mode) -> Result<Self> {
+        Searcher::in_precision(index, mode, None)
+    }
+
+    /// As [`Searcher::new`], with questions encoded in that precision instead of the one the passages were encoded in.
+    pub fn in_precision(index: Index, mode: Mode, precision: Option<Precision>) -> Result<Self> {
         let encoder = match mode {
             Mode::Sparse => None,
-            Mode::Dense | Mode::Hybrid => Some(index.open_question_encoder()?),
+            Mode::Dense | Mode::Hybrid => Some(index.open_question_encoder(precision)?),
         };
         Ok(Searcher { index, encoder })
     }

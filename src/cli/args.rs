@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use parallax::collection::read::{Format, OnBadLine, ReadOptions, Source};
 use parallax::dense::SearchHow;
+use parallax::encoder::contract::Precision;
 use parallax::fusion::Fusion;
 use parallax::index::{GivenFusion, Index, Manifest, calibrate};
 use parallax::search::SearchRequest;
@@ -165,6 +166,11 @@ pub(crate) struct Retrieval {
     pub(crate) exact: bool,
     #[command(flatten)]
     pub(crate) joining: Joining,
+}
+
+/// A precision by its name.
+pub(crate) fn precision(name: &str) -> std::result::Result<Precision, String> {
+    Precision::from_name(name).ok_or_else(|| "one of `f32` and `int8` is expected".to_string())
 }
 
 /// How the two sides are joined.

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use parallax::collection::chunk::Chunking;
 use parallax::collection::read::{self, Source};
 use parallax::dense::{self, GraphBuilder, ValueKind};
+use parallax::encoder::contract::Precision;
 use parallax::fusion::Fusion;
 use parallax::index::dedup::Dedup;
 use parallax::index::{BuildOptions, BuildReport, GivenFusion, build};
@@ -32,6 +33,10 @@ pub(crate) struct Args {
     /// Encoder of questions, where a second tower encodes them.
     #[arg(long, value_name = "ENCODER")]
     question_encoder: Option<String>,
+    /// What a transformer computes in: f32, or int8, several times faster and hardly less precise; int8 by default where
+    /// the encoder is of the BERT family.
+    #[arg(long, value_name = "PRECISION", value_parser = args::precision)]
+    precision: Option<Precision>,
     /// Language of the Latin text: auto votes on the first passages; Korean and other scripts need no naming.
     #[arg(long, value_name = "LANGUAGE", default_value = "auto")]
     language: String,
@@ -98,6 +103,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
         read: args.reading.options(None),
         encoder,
         question_encoder,
+        precision: args.precision,
         language,
         chunking: args.chunk.clone(),
         dedup: match args.dedup {

@@ -6,7 +6,7 @@ mod tune;
 
 pub(super) use screen::screen;
 
-use super::args::{Global, Reading};
+use super::args::{self, Global, Reading};
 use super::diagnosis;
 use super::ui::{Ui, bold};
 use parallax::collection::read::{self, Source};
@@ -15,6 +15,7 @@ use parallax::compare::diagnose;
 use parallax::compare::report::{Provenance, Report, json};
 use parallax::compare::{CompareOptions, System, compare};
 use parallax::dense::SearchHow;
+use parallax::encoder::contract::Precision;
 use parallax::{Error, ErrorKind, Measure, Mode, QuerySet, Result, Searcher};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// Passages each side offers to fusion.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN), help_heading = "Retrieval")]
     depth: NonZeroUsize,
+    /// What the encoder of questions computes in, f32 or int8; as the passages were encoded by default.
+    #[arg(long, value_name = "PRECISION", value_parser = args::precision, help_heading = "Retrieval")]
+    precision: Option<Precision>,
     /// Drop the passage that has the question's own id from every ranking, as BEIR does for questions that are passages.
     #[arg(long, help_heading = "Retrieval")]
     drop_query_id: bool,
@@ -144,7 +148,8 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     };
     let needs_encoder = args.tune_fusion.is_some()
         || systems.iter().any(|system| system.mode().is_some_and(|mode| mode != Mode::Sparse));
-    let searcher = Searcher::new(index, if needs_encoder { Mode::Hybrid } else { Mode::Sparse })?;
+    let mode = if needs_encoder { Mode::Hybrid } else { Mode::Sparse };
+    let searcher = Searcher::in_precision(index, mode, args.precision)?;
     let how = match (args.exact, args.graph) {
         (true, _) => SearchHow::Exact,
         (_, true) => SearchHow::Graph { ef: searcher.graph_ef() },

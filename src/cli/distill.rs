@@ -5,6 +5,7 @@ use super::demo;
 use super::fetch;
 use super::ui::{Ui, bold, thousands};
 use parallax::collection::read::{self, Source};
+use parallax::encoder::contract::Precision;
 use parallax::train::distill::{Options, Origin, distill, write};
 use parallax::{Error, Result, Silent, encoder, storage};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
             .hint("name another folder, or remove this one"));
     }
     let choice = fetch::choice(&args.teacher, ui)?;
-    let teacher = encoder::open_named(&choice.location, &choice.name)?;
+    let teacher = encoder::open_named(&choice.location, &choice.name, Precision::F32)?;
     let sources = if args.texts.is_empty() { demo::collection().to_vec() } else { args::sources(&args.texts) };
     if let Some(piped) = sources.iter().find(|source| source.is_stdin()) {
         return Err(Error::usage(format!("texts are read twice, and `{piped}` can be read once")).hint("name files"));

@@ -115,9 +115,10 @@ fn share(part: u64, whole: u64) -> String {
 fn encoder(record: &EncoderRecord) -> String {
     let cut = record.max_tokens.map_or("no limit".to_string(), |tokens| format!("{tokens} tokens"));
     format!(
-        "{} ({}, {} dimensions, {} pooling, {}, {cut})   sha256 {}",
+        "{} ({} in {}, {} dimensions, {} pooling, {}, {cut})   sha256 {}",
         record.name,
         record.family,
+        record.precision,
         record.dimension,
         record.pooling,
         record.similarity,

@@ -11,6 +11,7 @@ use outputs::AuditFiles;
 use parallax::collection::read::{self, QuerySetSummary, Source as File};
 use parallax::collection::write::{ExampleFormat, ExampleWriter};
 use parallax::dense::SearchHow;
+use parallax::encoder::contract::Precision;
 use parallax::eval::answers::Matching;
 use parallax::mining::audit;
 use parallax::mining::{
@@ -296,7 +297,7 @@ fn options(args: &Args, index: &Index) -> Result<MineOptions> {
     options.audit = args.audit.as_ref().map(|_| args.sheet);
     options.seed = args.seed;
     if let Some(location) = &args.rescore {
-        let encoder = encoder::open_named(location, location)?.into();
+        let encoder = encoder::open_named(location, location, Precision::F32)?.into();
         options.rescore = Some(Rescore { encoder, drop: args.rescore_drop, positive: args.rescore_positive });
     }
     let own = options.filters;

@@ -1,11 +1,12 @@
 //! `query`: ask an index, and see why each hit is there.
 
-use super::args::{Global, Retrieval};
+use super::args::{self, Global, Retrieval};
 use super::ui::{Ui, bold, dim, fit, safe};
 use clap::ValueEnum;
 use parallax::collection::read::{self, ReadOptions, Source};
 use parallax::collection::run::{Ranking, Run};
 use parallax::collection::write;
+use parallax::encoder::contract::Precision;
 use parallax::fusion::predict::{COUNT, Reason};
 use parallax::fusion::{Fusion, Predictor};
 use parallax::search::{Hit, Part, SearchRequest};
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Hits returned.
     #[arg(short, long = "top", value_name = "N", default_value_t = NonZeroUsize::new(10).unwrap_or(NonZeroUsize::MIN), help_heading = "Retrieval")]
     k: NonZeroUsize,
+    /// What the encoder of questions computes in, f32 or int8; as the passages were encoded by default.
+    #[arg(long, value_name = "PRECISION", value_parser = args::precision, help_heading = "Retrieval")]
+    precision: Option<Precision>,
     /// Show what each score is made of.
     #[arg(long, help_heading = "Output")]
     explain: bool,
@@ -64,7 +68,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     };
     let index = global.open_index(&args.index)?;
     let request = args.retrieval.request(args.k.get(), &index)?;
-    let searcher = Searcher::new(index, request.mode)?;
+    let searcher = Searcher::in_precision(index, request.mode, args.precision)?;
     let format = if args.json { Format::Json } else { args.format };
     let asked = Asked { searcher: &searcher, request: &request, explain: args.explain };
     if let [query] = queries.as_slice() {

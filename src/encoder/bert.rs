@@ -11,7 +11,8 @@
 //! H       = norm(H + gelu(H W_up + b) W_down + b)
 //! ```
 //!
-//! with `norm` and `gelu` of [`rowwise`](crate::kernel::matmul::rowwise). RoBERTa and XLM-R count positions from after
+//! with `norm` and `gelu` of [`rowwise`](crate::kernel::matmul::rowwise). The products with weights are done in f32 or in
+//! whole numbers of eight bits ([`int8`](crate::kernel::linear::int8)), all else in f32. RoBERTa and XLM-R count positions from after
 //! the padding id; DistilBERT has other names and no token types; the arithmetic is one. The position and token type
 //! rows are added up when the weights are read, and the three projections put side by side.
 //!
@@ -24,47 +25,58 @@
 
 use super::Tower;
 use super::config::{Config, Family};
+use super::contract::Precision;
 use super::weights::Weights;
 use crate::error::Result;
-use crate::kernel::matmul::rowwise::{gelu, layer_norm, softmax};
-use crate::kernel::matmul::{Rows, RowsMut, multiply, multiply_transposed};
+use crate::kernel::linear::int8::{self, QuantisedRows};
+use crate::kernel::linear::{Panels, Then, attention};
+use crate::kernel::matmul::rowwise::layer_norm;
 use std::path::Path;
 
 /// Rows the feed-forward layer takes at a time: its wide rows then stay in the cache between the two products.
-const BLOCK: usize = 256;
+const BLOCK: usize = 128;
 
-/// `x W + b`; `W` is kept as `[inputs, outputs]`, which the product reads without copying it first.
+/// Packed weights in one precision or the other.
+enum Packed {
+    F32(Panels),
+    Int8(int8::Panels),
+}
+
+/// `x W + b`.
 struct Linear {
-    weight: Vec<f32>,
+    weight: Packed,
     bias: Vec<f32>,
-    inputs: usize,
 }
 
 impl Linear {
     /// Several projections of the same rows, side by side.
-    fn take(weights: &mut Weights, names: &[String], outputs: usize, inputs: usize) -> Result<Self> {
-        let mut joined = Linear { weight: vec![0.0; inputs * outputs * names.len()], bias: Vec::new(), inputs };
-        let width = outputs * names.len();
-        for (n, name) in names.iter().enumerate() {
-            let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
-            joined.bias.extend(weights.take(&format!("{name}.bias"), &[outputs])?);
-            for (output, row) in weight.chunks_exact(inputs).enumerate() {
-                for (input, &value) in row.iter().enumerate() {
-                    joined.weight[input * width + n * outputs + output] = value;
-                }
+    fn take(
+        weights: &mut Weights,
+        names: &[String],
+        (outputs, inputs): (usize, usize),
+        precision: Precision,
+    ) -> Result<Self> {
+        let (mut joined, mut bias) = (Vec::with_capacity(names.len() * outputs * inputs), Vec::new());
+        for name in names {
+            joined.extend(weights.take(&format!("{name}.weight"), &[outputs, inputs])?);
+            bias.extend(weights.take(&format!("{name}.bias"), &[outputs])?);
+        }
+        let weight = match precision {
+            Precision::F32 => Packed::F32(Panels::pack(&joined, inputs)),
+            Precision::Int8 => Packed::Int8(int8::Panels::pack(&joined, inputs)),
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    /// `x W`, and then what is said; `quantised` is memory for the rows where they have to be.
+    fn product(&self, x: &[f32], quantised: &mut QuantisedRows, out: &mut [f32], then: Then) {
+        match &self.weight {
+            Packed::F32(panels) => panels.product(x, out, then),
+            Packed::Int8(panels) => {
+                quantised.fill(x, panels.inputs());
+                panels.product(quantised, out, then);
             }
         }
-        Ok(joined)
-    }
-
-    fn weight(&self) -> Rows<'_> {
-        Rows::new(&self.weight, self.inputs, self.bias.len())
-    }
-
-    /// `out (+)= x W`; the bias is left to what follows.
-    fn product(&self, x: &[f32], out: &mut [f32], add: bool) {
-        let tokens = x.len() / self.inputs;
-        multiply(Rows::new(x, tokens, self.inputs), self.weight(), RowsMut::new(out, tokens, self.bias.len()), add);
     }
 }
 
@@ -107,8 +119,8 @@ pub(super) struct Bert {
 }
 
 impl Bert {
-    /// Reads the weights; returns their sha256 too.
-    pub(super) fn open(path: &Path, config: &Config) -> Result<(Self, String)> {
+    /// Reads the weights and packs them in that precision; returns the file's sha256 too.
+    pub(super) fn open(path: &Path, config: &Config, precision: Precision) -> Result<(Self, String)> {
         let prefixes = ["", "bert.", "roberta.", "distilbert."];
         let mut weights = Weights::open(path, "embeddings.word_embeddings.weight", &prefixes)?;
         let fingerprint = weights.fingerprint();
@@ -122,7 +134,7 @@ impl Bert {
             }
         }
         let norm = Norm::take(w, "embeddings.LayerNorm", h)?;
-        let layers = (0..config.layers).map(|n| layer(w, n, config)).collect::<Result<_>>()?;
+        let layers = (0..config.layers).map(|n| layer(w, n, config, precision)).collect::<Result<_>>()?;
         weights.finish(&config.model_type)?;
         let bert = Bert { config: config.clone(), words, positions, norm, layers, zeros: vec![0.0; h] };
         Ok((bert, fingerprint))
@@ -147,30 +159,10 @@ impl Bert {
         layer_norm(&mut rows, &self.zeros, &self.norm.gain, &self.norm.shift, self.config.epsilon as f32);
         rows
     }
-
-    /// `context = softmax(Q Kᵀ / √d) V` for each text and head; `qkv` is `[T, 3h]`, `context` `[T, h]`.
-    fn attend(&self, texts: &[&[u32]], qkv: &[f32], context: &mut [f32], scores: &mut [f32]) {
-        let (h, d) = (self.config.hidden, self.config.hidden / self.config.heads);
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut start = 0;
-        for n in texts.iter().map(|ids| ids.len()) {
-            let qkv = &qkv[start * 3 * h..(start + n) * 3 * h];
-            let context = &mut context[start * h..(start + n) * h];
-            let scores = &mut scores[..n * n];
-            for head in 0..self.config.heads {
-                let part = |which: usize| Rows::strided(&qkv[which * h + head * d..], n, d, 3 * h);
-                multiply_transposed(part(0), part(1), RowsMut::new(scores, n, n));
-                softmax(scores, n, scale);
-                let out = RowsMut::strided(&mut context[head * d..], n, d, h);
-                multiply(Rows::new(scores, n, n), part(2), out, false);
-            }
-            start += n;
-        }
-    }
 }
 
 /// The parts of one layer by the names of its family.
-fn layer(weights: &mut Weights, n: usize, config: &Config) -> Result<Layer> {
+fn layer(weights: &mut Weights, n: usize, config: &Config, precision: Precision) -> Result<Layer> {
     let (h, i) = (config.hidden, config.intermediate);
     let distil = config.family == Family::DistilBert;
     let name = |usual: &str, distilled: &str| {
@@ -179,12 +171,13 @@ fn layer(weights: &mut Weights, n: usize, config: &Config) -> Result<Layer> {
     let projections = [("query", "q_lin"), ("key", "k_lin"), ("value", "v_lin")];
     let projections = projections
         .map(|(usual, distilled)| name(&format!("attention.self.{usual}"), &format!("attention.{distilled}")));
+    let linear = |weights: &mut Weights, names: &[String], shape| Linear::take(weights, names, shape, precision);
     Ok(Layer {
-        attention: Linear::take(weights, &projections, h, h)?,
-        output: Linear::take(weights, &[name("attention.output.dense", "attention.out_lin")], h, h)?,
+        attention: linear(weights, &projections, (h, h))?,
+        output: linear(weights, &[name("attention.output.dense", "attention.out_lin")], (h, h))?,
         attention_norm: Norm::take(weights, &name("attention.output.LayerNorm", "sa_layer_norm"), h)?,
-        up: Linear::take(weights, &[name("intermediate.dense", "ffn.lin1")], i, h)?,
-        down: Linear::take(weights, &[name("output.dense", "ffn.lin2")], h, i)?,
+        up: linear(weights, &[name("intermediate.dense", "ffn.lin1")], (i, h))?,
+        down: linear(weights, &[name("output.dense", "ffn.lin2")], (h, i))?,
         norm: Norm::take(weights, &name("output.LayerNorm", "output_layer_norm"), h)?,
     })
 }
@@ -192,25 +185,28 @@ fn layer(weights: &mut Weights, n: usize, config: &Config) -> Result<Layer> {
 impl Tower for Bert {
     fn hidden(&self, texts: &[&[u32]]) -> Result<Vec<f32>> {
         let (h, i, epsilon) = (self.config.hidden, self.config.intermediate, self.config.epsilon as f32);
+        let (heads, d) = (self.config.heads, self.config.hidden / self.config.heads);
         let mut rows = self.embed(texts);
         let tokens = rows.len() / h;
-        let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let mut qkv = vec![0.0; tokens * 3 * h];
         let mut context = vec![0.0; tokens * h];
-        let mut scores = vec![0.0; longest * longest];
         let mut wide = vec![0.0; tokens.min(BLOCK) * i];
+        let (mut scratch, mut quantised) = (attention::Scratch::default(), QuantisedRows::default());
         for layer in &self.layers {
-            qkv.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&layer.attention.bias));
-            layer.attention.product(&rows, &mut qkv, true);
-            self.attend(texts, &qkv, &mut context, &mut scores);
-            layer.output.product(&context, &mut rows, true);
+            layer.attention.product(&rows, &mut quantised, &mut qkv, Then::Bias(&layer.attention.bias));
+            let mut start = 0;
+            for n in texts.iter().map(|ids| ids.len()) {
+                let (qkv, context) = (&qkv[start * 3 * h..], &mut context[start * h..]);
+                attention::attend(&qkv[..n * 3 * h], heads, d, &mut context[..n * h], &mut scratch);
+                start += n;
+            }
+            layer.output.product(&context, &mut quantised, &mut rows, Then::Add);
             let norm = &layer.attention_norm;
             layer_norm(&mut rows, &layer.output.bias, &norm.gain, &norm.shift, epsilon);
             for rows in rows.chunks_mut(BLOCK * h) {
                 let wide = &mut wide[..rows.len() / h * i];
-                layer.up.product(rows, wide, false);
-                gelu(wide, &layer.up.bias);
-                layer.down.product(wide, rows, true);
+                layer.up.product(rows, &mut quantised, wide, Then::Gelu(&layer.up.bias));
+                layer.down.product(wide, &mut quantised, rows, Then::Add);
                 layer_norm(rows, &layer.down.bias, &layer.norm.gain, &layer.norm.shift, epsilon);
             }
         }

@@ -28,7 +28,7 @@ mod packed;
 
 pub use packed::StaticModel;
 
-use super::contract::{Embeddings, Encoder, EncoderCard, Role, Similarity};
+use super::contract::{Embeddings, Encoder, EncoderCard, Precision, Role, Similarity};
 use super::wordpiece::{Normalization, WordPiece};
 use crate::error::{Error, Result};
 use crate::storage::sha256;
@@ -96,6 +96,7 @@ impl FixedEncoder {
             name: name.to_string(),
             family: "static".to_string(),
             fingerprint: sha256(&[&bytes]),
+            precision: Precision::F32,
             tokenizer: sha256(&vocabulary),
             dimension: model.dimension(),
             similarity: Similarity::Cosine,

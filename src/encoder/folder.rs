@@ -15,7 +15,7 @@
 //! Cost: a few small files. Source: the files sentence-transformers 2 to 6 write.
 
 use super::config::{Config, Object};
-use super::contract::Similarity;
+use super::contract::{Precision, Similarity};
 use super::modules::{Step, chain, modules};
 use super::pooling::Pooling;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct OpenOptions {
     pub pooling: Option<Pooling>,
     /// Tokens after which texts are cut, special tokens among them; `None` leaves it to the folder.
     pub max_tokens: Option<usize>,
+    /// What a transformer of the BERT family multiplies its weights in; other families know f32 alone.
+    pub precision: Precision,
 }
 
 /// A transformer's folder, read.
@@ -222,7 +224,7 @@ mod tests {
     #[test]
     fn length_is_the_callers_the_folders_or_the_models() {
         let model = Model::new();
-        let length = |max_tokens| match read(model.0.path(), &OpenOptions { max_tokens, pooling: None }) {
+        let length = |max_tokens| match read(model.0.path(), &OpenOptions { max_tokens, ..OpenOptions::default() }) {
             Ok(Content::Transformer(folder)) => Ok(folder.max_tokens),
             other => Err(other.expect_err("not a transformer").kind()),
         };

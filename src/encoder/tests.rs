@@ -1,7 +1,7 @@
 //! Encoders against stored rows of the Python libraries, and laws every encoder keeps.
 
 use super::config::{Config, Object};
-use super::contract::{Encoder, Role, Similarity};
+use super::contract::{Encoder, Precision, Role, Similarity};
 use super::weights::write_f32;
 use super::*;
 use crate::error::ErrorKind;
@@ -77,6 +77,46 @@ fn minilm_gives_the_rows_of_sentence_transformers() {
     assert!(gap <= 1e-4, "{gap} away");
 }
 
+/// The same folder in int8.
+fn int8(folder: &Path) -> Result<Box<dyn Encoder>> {
+    open(folder, "int8", &OpenOptions { precision: Precision::Int8, ..OpenOptions::default() })
+}
+
+#[test]
+fn int8_rows_are_near_those_of_f32() {
+    let stored = stored("minilm.json");
+    let texts = texts(&stored);
+    let minilm = std::env::var_os("PARALLAX_TEST_MINILM").map(PathBuf::from);
+    // The tiny models have 32 components and random weights, in which rounding averages out less; the bar is MiniLM's.
+    let folders = ["bert", "distilbert", "xlm-roberta"].map(|name| (fixture(name), 0.99));
+    for (folder, bar) in folders.into_iter().chain(minilm.map(|folder| (folder, 0.995))) {
+        let (exact, near) = (open(&folder, "f32", &OpenOptions::default()).unwrap(), int8(&folder).unwrap());
+        assert_eq!((exact.card().precision, near.card().precision), (Precision::F32, Precision::Int8));
+        assert_eq!(exact.card().fingerprint, near.card().fingerprint);
+        let [a, b] = [&exact, &near].map(|encoder| encoder.encode(&texts, Role::Passage).unwrap());
+        assert_ne!(a, b, "nothing was quantised");
+        for i in 0..texts.len() {
+            let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
+            let size = (dot(a.row(i), a.row(i)) * dot(b.row(i), b.row(i))).sqrt();
+            let cosine = if size == 0.0 { 1.0 } else { dot(a.row(i), b.row(i)) / size };
+            println!("{}: {cosine}", folder.display());
+            assert!(cosine >= bar, "{}: {:?} has cosine {cosine}", folder.display(), texts[i]);
+            let alone = near.encode(&[texts[i]], Role::Passage).unwrap();
+            assert_eq!(alone.row(0), b.row(i), "{:?} alone is not what it is in a batch", texts[i]);
+        }
+    }
+}
+
+#[test]
+fn int8_is_for_the_bert_family_and_usual_there() {
+    let refused = int8(&fixture("modernbert")).err().unwrap();
+    assert_eq!((refused.kind(), refused.message()), (ErrorKind::Usage, "encoder `int8` knows no precision `int8`"));
+    assert_eq!(open_named("builtin", "builtin", Precision::Int8).err().unwrap().kind(), ErrorKind::Usage);
+    let usual = |name: &str| usual_precision(&fixture(name).display().to_string()).unwrap();
+    assert_eq!((usual("bert"), usual("modernbert")), (Precision::Int8, Precision::F32));
+    assert_eq!(usual_precision("builtin").unwrap(), Precision::F32);
+}
+
 #[test]
 fn a_text_alone_equals_itself_in_a_batch() {
     let encoders = TINY.map(tiny).into_iter().chain(minilm());
@@ -87,7 +127,9 @@ fn a_text_alone_equals_itself_in_a_batch() {
         for (i, text) in texts.iter().enumerate() {
             let alone = encoder.encode(&[text], Role::Query).unwrap();
             let gap = gap(alone.row(0), together.row(i));
-            assert!(gap <= 1e-5, "{}: {text:?} is {gap} away from itself", encoder.card().family);
+            // Our own pass sums each row in one order, whatever lies beside it.
+            let most = if encoder.card().family == "modernbert" { 1e-5 } else { 0.0 };
+            assert!(gap <= most, "{}: {text:?} is {gap} away from itself", encoder.card().family);
         }
     }
 }
@@ -129,7 +171,7 @@ fn rows_are_of_unit_length_exactly_when_compared_by_cosine() {
 
 #[test]
 fn a_text_is_cut_after_max_tokens() {
-    let options = OpenOptions { max_tokens: Some(5), pooling: None };
+    let options = OpenOptions { max_tokens: Some(5), ..OpenOptions::default() };
     let encoder = open(&fixture("bert"), "cut", &options).unwrap();
     let spans = encoder.token_spans("vitamin D and bone density");
     let rows =
@@ -150,7 +192,7 @@ fn candle_weights(name: &str) -> VarBuilder<'static> {
 fn against_oracle(name: &str, oracle: impl Fn(&Object, &Tensor, &Tensor, &Tensor) -> Tensor) {
     let path = fixture(name).join("config.json");
     let config = Config::read(&path).unwrap();
-    let bert = bert::Bert::open(&fixture(name).join("model.safetensors"), &config).unwrap().0;
+    let bert = bert::Bert::open(&fixture(name).join("model.safetensors"), &config, Precision::F32).unwrap().0;
     let ids: Vec<Vec<u32>> =
         [40usize, 7, 1].iter().map(|&n| (0..n as u32).map(|i| 5 + i * 31 % 90).collect()).collect();
     let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();

@@ -16,7 +16,10 @@ use crate::collection::QuerySet;
 use crate::collection::chunk::{self, Chunking};
 use crate::collection::read::{ReadOptions, Source};
 use crate::dense::{self, DenseIndex, GraphBuilder, GraphOptions, ValueKind};
-use crate::encoder::contract::Encoder;
+use crate::encoder::{
+    self,
+    contract::{Encoder, Precision},
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fusion::Fusion;
 use crate::progress::Progress;
@@ -53,6 +56,8 @@ pub struct BuildOptions {
     pub encoder: Option<EncoderChoice>,
     /// Encodes questions where a second tower does.
     pub question_encoder: Option<EncoderChoice>,
+    /// What encoders compute in; `None` takes each family's [usual one](encoder::usual_precision).
+    pub precision: Option<Precision>,
     /// Language of the Latin runs; `None` votes on the first passages.
     pub language: Option<Language>,
     /// How long passages are cut.
@@ -90,6 +95,7 @@ impl Default for BuildOptions {
             read: ReadOptions::default(),
             encoder: Some(EncoderChoice::builtin()),
             question_encoder: None,
+            precision: None,
             language: None,
             chunking: Chunking::None,
             dedup: Dedup::None,
@@ -140,8 +146,8 @@ pub struct BuildTimes {
 pub fn build(folder: &Path, options: &BuildOptions, progress: &dyn Progress) -> Result<BuildReport> {
     let started = Instant::now();
     refuse_foreign(folder, options.force)?;
-    let encoder = open_choice(options.encoder.as_ref())?;
-    let question_encoder = open_choice(options.question_encoder.as_ref())?;
+    let encoder = open_choice(options.encoder.as_ref(), options.precision)?;
+    let question_encoder = open_choice(options.question_encoder.as_ref(), options.precision)?;
     agree(encoder.as_deref(), question_encoder.as_deref())?;
     if let (Some(tuned), Some(encoder)) = (&options.tuned, &encoder) {
         let question = question_encoder.as_ref().map_or(String::new(), |it| format!("+{}", it.card().fingerprint));
@@ -169,8 +175,10 @@ pub fn build(folder: &Path, options: &BuildOptions, progress: &dyn Progress) -> 
     }
 }
 
-fn open_choice(choice: Option<&EncoderChoice>) -> Result<Option<Box<dyn Encoder>>> {
-    choice.map(|choice| crate::encoder::open_named(&choice.location, &choice.name)).transpose()
+fn open_choice(choice: Option<&EncoderChoice>, precision: Option<Precision>) -> Result<Option<Box<dyn Encoder>>> {
+    let Some(EncoderChoice { name, location }) = choice else { return Ok(None) };
+    let precision = precision.map_or_else(|| encoder::usual_precision(location), Ok)?;
+    encoder::open_named(location, name, precision).map(Some)
 }
 
 fn agree(encoder: Option<&dyn Encoder>, question: Option<&dyn Encoder>) -> Result<()> {

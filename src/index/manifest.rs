@@ -3,7 +3,7 @@
 //! These are wire types: their field names are a promise to other programs. A reader of format `n` refuses a manifest
 //! of another format and says how to build anew.
 
-use crate::encoder::contract::{EncoderCard, Similarity};
+use crate::encoder::contract::{EncoderCard, Precision, Similarity};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,9 @@ pub struct EncoderRecord {
     pub family: String,
     /// sha256 over weights, tokenizer and settings.
     pub fingerprint: String,
+    /// `f32` or `int8`: what it computed in; `f32` where a manifest does not say.
+    #[serde(default = "f32_name")]
+    pub precision: String,
     /// sha256 of the tokenizer.
     pub tokenizer: String,
     /// Components a row.
@@ -141,6 +144,7 @@ impl EncoderRecord {
             location: location.to_string(),
             family: card.family.clone(),
             fingerprint: card.fingerprint.clone(),
+            precision: card.precision.name().to_string(),
             tokenizer: card.tokenizer.clone(),
             dimension: card.dimension,
             similarity: card.similarity.name().to_string(),
@@ -155,6 +159,11 @@ impl EncoderRecord {
     pub fn similarity(&self) -> Similarity {
         Similarity::from_name(&self.similarity).unwrap_or(Similarity::Dot)
     }
+}
+
+/// What encoders computed in before manifests said so.
+fn f32_name() -> String {
+    Precision::F32.name().to_string()
 }
 
 /// The neighbour graph and what it proved of itself when it was built.

@@ -28,7 +28,7 @@ pub use fusion_file::{FusionFile, GivenFusion};
 pub use manifest::Manifest;
 
 use crate::dense::DenseIndex;
-use crate::encoder::contract::Encoder;
+use crate::encoder::contract::{Encoder, Precision};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Stage};
 use crate::sparse::SparseIndex;
@@ -151,19 +151,20 @@ impl Index {
         self.manifest.files.iter().filter(|(name, _)| of_side(name)).map(|(_, entry)| entry.length).sum()
     }
 
-    /// Opens the encoder that turns questions into rows this index can be searched with; refuses any other.
-    pub fn open_question_encoder(&self) -> Result<Box<dyn Encoder>> {
+    /// Opens the encoder that turns questions into rows this index can be searched with; refuses any other. It computes
+    /// in the precision the passages were encoded in, unless another is given.
+    pub fn open_question_encoder(&self, precision: Option<Precision>) -> Result<Box<dyn Encoder>> {
         let Some(record) = &self.manifest.dense else {
             return Err(Error::usage(format!("index `{}` has no dense side", self.folder.display()))
                 .hint("search with `--mode sparse`, or build it anew with an encoder"));
         };
-        open_recorded(record.question_encoder.as_ref().unwrap_or(&record.passage_encoder))
+        open_recorded(record.question_encoder.as_ref().unwrap_or(&record.passage_encoder), precision)
     }
 
     /// Opens the encoder that made this index's rows; refuses any other.
     pub fn open_passage_encoder(&self) -> Result<Box<dyn Encoder>> {
         match &self.manifest.dense {
-            Some(record) => open_recorded(&record.passage_encoder),
+            Some(record) => open_recorded(&record.passage_encoder, None),
             None => Err(Error::usage(format!("index `{}` has no dense side", self.folder.display()))),
         }
     }
@@ -190,9 +191,17 @@ impl Index {
     }
 }
 
-/// Opens a recorded encoder and compares fingerprints.
-fn open_recorded(record: &EncoderRecord) -> Result<Box<dyn Encoder>> {
-    let encoder = crate::encoder::open_named(&record.location, &record.name)?;
+/// Opens a recorded encoder, in the recorded precision unless another is given, and compares fingerprints.
+fn open_recorded(record: &EncoderRecord, precision: Option<Precision>) -> Result<Box<dyn Encoder>> {
+    let recorded = || {
+        Precision::from_name(&record.precision).ok_or_else(|| {
+            let message = format!("encoder `{}` was used in a precision `{}`", record.name, record.precision);
+            Error::new(ErrorKind::Mismatch, message)
+                .hint("a newer version wrote this index; build it anew with `--force`")
+        })
+    };
+    let precision = precision.map_or_else(recorded, Ok)?;
+    let encoder = crate::encoder::open_named(&record.location, &record.name, precision)?;
     let found = &encoder.card().fingerprint;
     if *found != record.fingerprint {
         let message = format!(

@@ -1,6 +1,7 @@
 //! Arithmetic on rows, chosen at run time for the processor at hand; the unsafe arithmetic of the house lives here.
 
 pub mod dot;
+pub mod linear;
 pub mod matmul;
 
 mod arm;

@@ -18,7 +18,10 @@ pub mod towers;
 
 use crate::collection::examples::TrainingExample;
 use crate::collection::read::{self, ReadOptions, Source};
-use crate::encoder::{self, contract::Encoder};
+use crate::encoder::{
+    self,
+    contract::{Encoder, Precision},
+};
 use crate::error::{Error, Result};
 use crate::eval::significance::{Paired, paired};
 use crate::index::EncoderChoice;
@@ -111,7 +114,8 @@ pub fn train(request: &TrainRequest, output: &Path, progress: &dyn Progress, bef
             held.name()
         ));
     }
-    let teacher = request.teacher.as_ref().map(|choice| encoder::open_named(&choice.location, &choice.name));
+    let teacher =
+        request.teacher.as_ref().map(|choice| encoder::open_named(&choice.location, &choice.name, Precision::F32));
     let teacher = teacher.transpose()?;
     let similarity = request.options.similarity.unwrap_or(towers.question.similarity());
     let at_first = match &held {
@@ -174,7 +178,7 @@ fn example_set(source: &Source, read: &ReadOptions) -> Result<ExampleSet> {
 /// Asks held-out questions of a model folder with one tower or two.
 fn ask(held: &HeldOut, folder: &Path, half: Half, progress: &dyn Progress) -> Result<Ranks> {
     let open = |folder: &Path| -> Result<Box<dyn Encoder>> {
-        encoder::open_named(&folder.display().to_string(), &folder.display().to_string())
+        encoder::open_named(&folder.display().to_string(), &folder.display().to_string(), Precision::F32)
     };
     if folder.join(QUESTION).is_dir() {
         let (question, passage) = (open(&folder.join(QUESTION))?, open(&folder.join(PASSAGE))?);

@@ -118,7 +118,7 @@ pub struct Bert {
 /// Opens a model folder for training. Errors are those of [`encoder::open`](crate::encoder::open), and refusals of
 /// what is not trained: ModernBERT, static models, pooling by the largest value.
 pub fn open(root: &Path, options: &OpenOptions) -> Result<Bert> {
-    let folder = match read(root, &ReadOptions { pooling: options.pooling, max_tokens: None })? {
+    let folder = match read(root, &ReadOptions { pooling: options.pooling, ..ReadOptions::default() })? {
         Content::Transformer(folder) => *folder,
         Content::Static => {
             let message = format!("`{}` holds a static model, not a transformer", root.display());

@@ -16,7 +16,7 @@
 
 use super::{FixedEncoder, Rows, Table, Tokenizer};
 use crate::encoder::config::{Object, read_bounded};
-use crate::encoder::contract::{EncoderCard, Similarity};
+use crate::encoder::contract::{EncoderCard, Precision, Similarity};
 use crate::encoder::folder::settings;
 use crate::encoder::modules::modules;
 use crate::encoder::wordpiece::WordPiece;
@@ -68,6 +68,7 @@ pub(super) fn open(root: &Path, name: &str) -> Result<FixedEncoder> {
         name: name.to_string(),
         family: "static".to_string(),
         fingerprint,
+        precision: Precision::F32,
         tokenizer: tokenizer_hash,
         dimension: table.dimension,
         similarity,

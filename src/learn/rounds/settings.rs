@@ -10,7 +10,7 @@
 
 use super::LoopOptions;
 use crate::collection::read::Source;
-use crate::encoder;
+use crate::encoder::{self, contract::Precision};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::storage::{self, write_atomically};
@@ -47,7 +47,7 @@ impl Settings {
         sources.extend(numbered.map(|(i, source)| (format!("passages {}", i + 1), source)));
         let sources = sources.into_iter().map(|(role, source)| fingerprint(role, source, progress));
         let towers = &options.towers;
-        let model = encoder::open_named(&towers.model.location, &towers.model.name)?;
+        let model = encoder::open_named(&towers.model.location, &towers.model.name, Precision::F32)?;
         let mut settings: Vec<(String, String)> = Vec::new();
         let mut set = |name: &str, value: String| settings.push((name.to_string(), value));
         set("model", model.card().fingerprint.clone());

@@ -1,7 +1,7 @@
 //! A made-up teacher whose meaning is known: the student has to find it.
 
 use super::*;
-use crate::encoder::contract::{Embeddings, EncoderCard, Similarity};
+use crate::encoder::contract::{Embeddings, EncoderCard, Precision, Similarity};
 use crate::encoder::fixed::{self, FixedEncoder};
 use crate::progress::Silent;
 use proptest::prelude::*;
@@ -19,6 +19,7 @@ impl Teacher {
             name: text("made up"),
             family: text("test"),
             fingerprint: text("f"),
+            precision: Precision::F32,
             tokenizer: text("t"),
             dimension: 4,
             similarity: Similarity::Cosine,
