@@ -206,7 +206,11 @@ pub(super) fn run(
     let lengths: Vec<usize> = tokens.iter().map(Vec::len).collect();
     let chunks = plan(&lengths, CHUNK);
     let deed = |chunk: &Vec<usize>| model(&chunk.iter().map(|&i| tokens[i].as_slice()).collect::<Vec<_>>());
-    let rows: Vec<Vec<f32>> = chunks.par_iter().map(deed).collect::<Result<_>>()?;
+    // A question alone is done before another thread has woken up.
+    let rows: Vec<Vec<f32>> = match chunks.as_slice() {
+        [one] => vec![deed(one)?],
+        many => many.par_iter().map(deed).collect::<Result<_>>()?,
+    };
     let mut all = vec![0.0; tokens.len() * d];
     for (chunk, rows) in chunks.iter().zip(&rows) {
         for (&i, row) in chunk.iter().zip(rows.chunks_exact(d)) {

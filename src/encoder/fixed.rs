@@ -31,6 +31,7 @@ pub use packed::StaticModel;
 use super::contract::{Embeddings, Encoder, EncoderCard, Precision, Role, Similarity};
 use super::wordpiece::{Normalization, WordPiece};
 use crate::error::{Error, Result};
+use crate::kernel::matmul::rowwise::{add_scaled, add_scaled_bytes};
 use crate::storage::sha256;
 use rayon::prelude::*;
 use std::path::Path;
@@ -178,8 +179,8 @@ impl Table {
         let place = self.places.as_ref().map_or(token, |places| places[token as usize]) as usize;
         let range = place * self.dimension..(place + 1) * self.dimension;
         match &self.rows {
-            Rows::Wide(rows) => sum.iter_mut().zip(&rows[range]).for_each(|(sum, x)| *sum += scale * x),
-            Rows::Narrow(rows) => sum.iter_mut().zip(&rows[range]).for_each(|(sum, x)| *sum += scale * f32::from(*x)),
+            Rows::Wide(rows) => add_scaled(sum, scale, &rows[range]),
+            Rows::Narrow(rows) => add_scaled_bytes(sum, scale, &rows[range]),
         }
     }
 }
@@ -193,14 +194,20 @@ impl Encoder for FixedEncoder {
         let prompt = self.card.prompt(role);
         let dimension = self.card.dimension;
         let mut values = vec![0.0; texts.len() * dimension];
-        let tasks = values.par_chunks_mut(TEXTS_A_TASK * dimension).zip(texts.par_chunks(TEXTS_A_TASK));
-        tasks.try_for_each(|(rows, texts)| {
+        let task = |(rows, texts): (&mut [f32], &[&str])| {
             let mut tokens = Vec::new();
             rows.chunks_mut(dimension).zip(texts).try_for_each(|(row, text)| match prompt.is_empty() {
                 true => self.encode_one(text, &mut tokens, row),
                 false => self.encode_one(&format!("{prompt}{text}"), &mut tokens, row),
             })
-        })?;
+        };
+        if texts.len() <= TEXTS_A_TASK {
+            // A question alone is done before another thread has woken up.
+            task((&mut values, texts))?;
+        } else {
+            let tasks = values.par_chunks_mut(TEXTS_A_TASK * dimension).zip(texts.par_chunks(TEXTS_A_TASK));
+            tasks.try_for_each(task)?;
+        }
         Ok(Embeddings::new(dimension, values))
     }
 

@@ -236,7 +236,10 @@ impl Encoder for Transformer {
     fn encode(&self, texts: &[&str], role: Role) -> Result<Embeddings> {
         let prompt = self.card.prompt(role);
         let cut = |text: &&str| self.tokenizer.tokens(prompt, text, self.max_tokens);
-        let tokens: Vec<Vec<u32>> = texts.par_iter().map(cut).collect::<Result<_>>()?;
+        let tokens: Vec<Vec<u32>> = match texts {
+            [one] => vec![cut(one)?],
+            many => many.par_iter().map(cut).collect::<Result<_>>()?,
+        };
         let d = self.card.dimension;
         Ok(Embeddings::new(d, batch::run(&tokens, d, |texts| self.rows(texts))?))
     }

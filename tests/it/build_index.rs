@@ -1,6 +1,7 @@
 //! `build-index`: what is read, what is published, and what survives.
 
 use crate::support::{TestEnv, repository};
+use serde_json::json;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -288,6 +289,33 @@ fn a_second_tower_encodes_questions_and_must_fit_the_first() {
     let refused = env.run(&format!("build-index data --name other --encoder {bert} --question-encoder builtin"));
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("dimension 256") && refused.stderr.contains("dimension 16"), "{}", refused.stderr);
+}
+
+#[test]
+fn questions_are_encoded_in_the_precision_of_the_passages_unless_another_is_asked_for() {
+    let env = TestEnv::new();
+    beir(&env);
+    let bert = repository("tests/fixtures/encoders/bert");
+    let bert = bert.to_str().unwrap();
+    env.ok(&format!("build-index data --name usual --encoder {bert}"));
+    env.ok(&format!("build-index data --name exact --encoder {bert} --precision f32"));
+    let encoder = |name| manifest(&env, name)["dense"]["passage_encoder"].clone();
+    assert_eq!((&encoder("usual")["precision"], &encoder("exact")["precision"]), (&json!("int8"), &json!("f32")));
+    assert_eq!(encoder("usual")["fingerprint"], encoder("exact")["fingerprint"]);
+    let rows = |name: &str| std::fs::read(env.path(&format!("indexes/{name}/gen-1/dense/rows.bin"))).unwrap();
+    assert_ne!(rows("usual"), rows("exact"));
+    assert!(env.ok("info usual").contains("(bert in int8, 16 dimensions"));
+    let asked = |rest: &str| env.ok(&format!("query {rest} moon --mode dense --json"));
+    assert_eq!(asked("usual"), asked("usual --precision int8"));
+    assert_ne!(asked("usual"), asked("usual --precision f32"));
+    assert_eq!(asked("exact"), asked("exact --precision f32"));
+    assert_ne!(asked("exact"), asked("exact --precision int8"));
+    env.ok("build-index data --name static");
+    assert_eq!(encoder("static")["precision"], "f32");
+    for wrong in ["--precision int8", &format!("--precision f16 --encoder {bert}")] {
+        let refused = env.run(&format!("build-index data --name wrong {wrong}"));
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+    }
 }
 
 #[test]

@@ -84,6 +84,8 @@ fn an_index_of_format_1_opens_for_ever() {
     };
     assert_eq!(first("moons").title, "Moon");
     assert_eq!(first("한글을 누가").id.as_str(), "sejong");
+    // Manifests of then name no precision; there was but one.
+    assert_eq!(index.manifest().dense.as_ref().unwrap().passage_encoder.precision, "f32");
     let dense = index.dense().unwrap();
     for how in [SearchHow::Exact, SearchHow::Graph { ef: 10 }] {
         let ranking = dense.search(&dense.rows().row(1), 1, how).unwrap();

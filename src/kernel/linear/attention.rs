@@ -94,14 +94,17 @@ fn attend_by(kernel: Kernel, qkv: &[f32], heads: usize, d: usize, context: &mut 
 
 #[cfg(test)]
 mod tests {
-    use super::super::{available, tests::noise};
+    use super::super::{
+        available,
+        tests::{MOST, noise},
+    };
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
         #[test]
-        fn every_kernel_gives_the_definition(n in 1usize..80, heads in 1usize..4, d in 1usize..40, other in 1usize..90) {
+        fn every_kernel_gives_the_definition(n in 1..MOST[2], heads in 1usize..4, d in 1..MOST[2] / 2, other in 1..MOST[1]) {
             let h = heads * d;
             let qkv: Vec<f32> = noise(n * 3 * h, 1).iter().map(|x| 4.0 * x).collect();
             for kernel in available() {

@@ -73,6 +73,15 @@ chosen_at_run_time! {
     pub layer_norm = layer_norm_plain(x: &mut [f32], bias: &[f32], gain: &[f32], shift: &[f32], epsilon: f32)
 }
 
+chosen_at_run_time! {
+    /// `sum += scale · row`, in two roundings everywhere.
+    pub add_scaled = add_scaled_plain(sum: &mut [f32], scale: f32, row: &[f32])
+}
+chosen_at_run_time! {
+    /// As [`add_scaled`], of a row of bytes.
+    pub add_scaled_bytes = add_scaled_bytes_plain(sum: &mut [f32], scale: f32, row: &[i8])
+}
+
 /// `a b + c`, in one rounding where the processor has the instruction (its emulation elsewhere is very slow).
 #[inline(always)]
 fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -197,6 +206,16 @@ fn layer_norm_plain<const FMA: bool>(x: &mut [f32], bias: &[f32], gain: &[f32], 
     }
 }
 
+#[inline(always)]
+fn add_scaled_plain<const FMA: bool>(sum: &mut [f32], scale: f32, row: &[f32]) {
+    sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += scale * x);
+}
+
+#[inline(always)]
+fn add_scaled_bytes_plain<const FMA: bool>(sum: &mut [f32], scale: f32, row: &[i8]) {
+    sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += scale * f32::from(*x));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +286,18 @@ mod tests {
             assert!((high - low).abs() < 1.2e-3, "jumps at {i}");
         }
         assert!(gelu::<false>(f32::NAN).is_nan() && gelu::<true>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn scaled_rows_add_up_to_the_same_bits_everywhere() {
+        let bytes: Vec<i8> = (-50..83).collect();
+        let row: Vec<f32> = bytes.iter().map(|x| f32::from(*x)).collect();
+        let start: Vec<f32> = (0..133).map(|i| i as f32 / 7.0).collect();
+        let (mut of_bytes, mut of_floats) = (start.clone(), start.clone());
+        add_scaled_bytes(&mut of_bytes, 0.3, &bytes);
+        add_scaled(&mut of_floats, 0.3, &row);
+        let want: Vec<f32> = start.iter().zip(&row).map(|(a, x)| a + 0.3 * x).collect();
+        assert_eq!((of_bytes, of_floats), (want.clone(), want));
     }
 
     #[test]
