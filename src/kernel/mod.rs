@@ -2,6 +2,7 @@
 
 pub mod dot;
 pub mod matmul;
+pub mod scores;
 
 mod arm;
 mod plain;
