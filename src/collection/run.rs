@@ -13,7 +13,7 @@
 
 use super::{PassageId, QueryId};
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 /// Scored keys, best first: sorted by score descending, then key ascending; keys unique, scores finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,65 +71,52 @@ fn better<K: Ord>(a: &(K, f64), b: &(K, f64)) -> Ordering {
 }
 
 /// Keeps the best `k` of many offered scores; ties go to the smaller key.
+///
+/// What is offered gathers until there are `2k`; then the worse half is dropped, which costs a constant a score where a
+/// heap costs `log k` for each one that it takes.
 pub struct TopK<K> {
     k: usize,
-    /// The worst kept entry is at the root.
-    heap: BinaryHeap<Kept<K>>,
-}
-
-/// Ordered so that the greatest is the worst.
-struct Kept<K>(f32, K);
-
-impl<K: Ord> PartialEq for Kept<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl<K: Ord> Eq for Kept<K> {}
-impl<K: Ord> PartialOrd for Kept<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<K: Ord> Ord for Kept<K> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.0.total_cmp(&self.0).then_with(|| self.1.cmp(&other.1))
-    }
+    kept: Vec<(f32, K)>,
+    /// The `k`-th best when worse ones were dropped last.
+    floor: f32,
 }
 
 impl<K: Ord + Clone> TopK<K> {
     /// Room for `k` entries.
     pub fn new(k: usize) -> Self {
-        TopK { k, heap: BinaryHeap::with_capacity(k.min(1 << 16) + 1) }
+        TopK { k, kept: Vec::with_capacity(k.saturating_mul(2).min(1 << 16)), floor: f32::NEG_INFINITY }
     }
 
     /// Offers a finite score; others are ignored.
     pub fn offer(&mut self, key: K, score: f32) {
-        if self.k == 0 || !score.is_finite() {
+        if self.k == 0 || !score.is_finite() || score < self.floor {
             return;
         }
-        let entry = Kept(score + 0.0, key);
-        if self.heap.len() < self.k {
-            self.heap.push(entry);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && entry < *worst
-        {
-            *worst = entry;
+        self.kept.push((score + 0.0, key));
+        if self.kept.len() >= self.k.saturating_mul(2) {
+            self.settle();
         }
     }
 
-    /// The score a newcomer has to reach to matter: the k-th best, or `-∞` while there is room.
-    pub fn threshold(&self) -> f32 {
-        if self.heap.len() < self.k {
-            f32::NEG_INFINITY
-        } else {
-            self.heap.peek().map_or(f32::INFINITY, |worst| worst.0)
+    /// Drops what is not among the best `k` so far, which raises [`TopK::threshold`].
+    pub fn settle(&mut self) {
+        if self.k > 0 && self.kept.len() >= self.k {
+            let better = |a: &(f32, K), b: &(f32, K)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
+            let (_, worst, _) = self.kept.select_nth_unstable_by(self.k - 1, better);
+            self.floor = worst.0;
+            self.kept.truncate(self.k);
         }
+    }
+
+    /// A score that at least `k` kept ones reach, so that one below it no longer matters; `-∞` at first.
+    pub fn threshold(&self) -> f32 {
+        self.floor
     }
 
     /// The kept entries, best first. Keys offered twice keep their best score.
-    pub fn into_ranking(self) -> Ranking<K> {
-        Ranking::new(self.heap.into_iter().map(|Kept(score, key)| (key, f64::from(score))).collect())
+    pub fn into_ranking(mut self) -> Ranking<K> {
+        self.settle();
+        Ranking::new(self.kept.into_iter().map(|(score, key)| (key, f64::from(score))).collect())
     }
 }
 
@@ -211,7 +198,9 @@ mod tests {
         fn top_k_is_the_head_of_the_full_ranking(scores in prop::collection::vec(-5i8..5, 0..80), k in 0usize..20) {
             let entries: Vec<(u32, f32)> = scores.iter().enumerate().map(|(i, s)| (i as u32, *s as f32)).collect();
             let mut top = TopK::new(k);
-            for (key, score) in &entries {
+            for (seen, (key, score)) in entries.iter().enumerate() {
+                let reached = entries[..seen].iter().filter(|(_, earlier)| *earlier >= top.threshold()).count();
+                prop_assert!(k == 0 || top.threshold() == f32::NEG_INFINITY || reached >= k);
                 top.offer(*key, *score);
             }
             let all = entries.into_iter().map(|(key, score)| (key, f64::from(score))).collect();

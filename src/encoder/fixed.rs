@@ -261,7 +261,7 @@ mod tests {
         assert!(BUILTIN.len() <= 12 << 20, "{} bytes", BUILTIN.len());
         for texts in [
             ["a doctor treats the patient", "physicians in a hospital", "the stock market fell sharply"],
-            ["의사가 환자를 진료했다", "병원에서 치료를 받다", "주식 시장이 급락하였다"],
+            ["의사가 환자를 치료한다", "병원에서 환자를 돌보는 의료진", "주가가 크게 떨어졌다"],
         ] {
             let rows = encoder.encode(&texts, Role::Passage).unwrap();
             let dot = |a: usize, b: usize| rows.row(a).iter().zip(rows.row(b)).map(|(x, y)| x * y).sum::<f32>();

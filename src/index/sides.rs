@@ -28,9 +28,10 @@ struct Part {
     passages: Vec<Passage>,
 }
 
-/// Passages in the part that starts at an ordinal: growing with the collection, so that their number stays small.
+/// Passages in the part that starts at an ordinal: growing with the collection, so that their number stays small. A search
+/// looks each term up in every part, a build waits for the first one to be read.
 fn part_length(base: usize) -> usize {
-    (base / 8).clamp(16_384, 131_072)
+    base.clamp(32_768, 131_072)
 }
 
 /// Texts encoded between two looks at the progress.

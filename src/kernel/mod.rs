@@ -3,6 +3,7 @@
 pub mod dot;
 pub mod linear;
 pub mod matmul;
+pub mod scores;
 
 mod arm;
 mod plain;

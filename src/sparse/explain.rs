@@ -49,7 +49,8 @@ impl SparseIndex {
                 }
                 let title_tf = TitleCursor::open(part, &term.places[number])?.map_or(0, |mut t| t.tf(place as u32));
                 let tf = postings.freq(at);
-                let score = with_model!(self, part, weighting, |model| model.add(place, tf, title_tf, term.weight));
+                let score =
+                    with_model!(self, part, weighting, &[], |model| model.add(place, tf, title_tf, term.weight));
                 let tf = tf as f32 + title_extra * title_tf as f32;
                 let (df, idf, query_tf) = (term.df, term.idf, term.query_tf);
                 explained.push(TermScore { term: term.text, tf, df, idf, score, query_tf });

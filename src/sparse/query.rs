@@ -9,7 +9,7 @@
 use super::guard::{damaged, guard};
 use super::index::SparseIndex;
 use super::part::unreadable;
-use super::weighting::{Weighting, idf, log_tf, smart_idf};
+use super::weighting::{Weighting, bm25_norm, bm25_shares, idf, log_tf, smart_idf};
 use crate::error::Result;
 use std::collections::HashMap;
 use tantivy::Term;
@@ -34,13 +34,14 @@ pub(crate) struct QueryTerm {
     pub(crate) places: Vec<Places>,
 }
 
-/// Runs `$body` with `$model` bound to the weighting's view of a part.
+/// Runs `$body` with `$model` bound to the weighting's view of a part; `$shares` as [`SparseIndex::shares`] gives them, or
+/// none.
 macro_rules! with_model {
-    ($index:expr, $part:expr, $weighting:expr, |$model:ident| $body:expr) => {{
+    ($index:expr, $part:expr, $weighting:expr, $shares:expr, |$model:ident| $body:expr) => {{
         let (lengths, title_lengths) = $part.lengths()?;
         match *$weighting {
             Weighting::Bm25 { k1, b, title_weight } if title_weight == 1.0 => {
-                let $model = Bm25 { lengths, norm: bm25_norm(k1, b, $index.average_length) };
+                let $model = Bm25 { lengths, norm: bm25_norm(k1, b, $index.average_length), shares: $shares };
                 $body
             }
             Weighting::Bm25 { k1, b, title_weight } => {
@@ -73,6 +74,14 @@ impl SparseIndex {
         self.analyzer().for_each_term(text, |_| terms += 1);
         let known = guard(&self.folder, || self.query_terms(text, &Weighting::default()))?;
         Ok((terms, known.iter().map(|term| f64::from(term.query_tf) * term.idf).sum()))
+    }
+
+    /// BM25's shares of short passages, worked out once for a search that will look up many; none for other weightings.
+    pub(crate) fn shares(&self, weighting: &Weighting) -> Vec<f32> {
+        match *weighting {
+            Weighting::Bm25 { k1, b, title_weight: 1.0 } => bm25_shares(bm25_norm(k1, b, self.average_length)),
+            _ => Vec::new(),
+        }
     }
 
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.

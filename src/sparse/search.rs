@@ -1,9 +1,10 @@
 //! Exact search and complete scoring: term at a time into a dense accumulator.
 //!
 //! A query's text comes in; a ranking of the best `k` passages, or the scores of given passages, go out. Each term's
-//! postings are read once and what they add is summed into one f32 a passage of the part; then the accumulator is
-//! scanned for the best `k`. Terms are added in the order of their first occurrence in the query, so every route gives
-//! the same sum bit for bit, and no score depends on how the collection was cut into parts.
+//! postings are read once and what they add is summed into one f32 a passage of a few parts; then the accumulator is
+//! scanned for the best `k`, by the greatest score of each block. Terms are added in the order of their first occurrence
+//! in the query, so every route gives the same sum bit for bit, and no score depends on how the collection was cut into
+//! parts.
 //!
 //! Cost: `O(Σ df)` additions and one pass over 4 bytes a passage; plus, a term and part, one look-up in a dictionary,
 //! which is why few large parts search faster than many small ones. MaxScore (leaving the frequent terms out and
@@ -20,9 +21,14 @@ use super::weighting::{Bm25, Bm25Title, Cosine, Model, Weighting, bm25_norm};
 use crate::collection::Ordinal;
 use crate::collection::run::{Ranking, TopK};
 use crate::error::{Error, Result};
+use crate::kernel::scores::{BLOCK, block_maxima};
 use std::cell::Cell;
 use tantivy::postings::BlockSegmentPostings;
 use tantivy::schema::IndexRecordOption::WithFreqs;
+
+/// Passages whose scores are added up before the best are looked for: as many as the nearer caches hold (1 MB), so that
+/// several parts are looked through at once. Tests have several windows.
+const WINDOW: usize = if cfg!(test) { 32 } else { 262_144 };
 
 thread_local! {
     /// The accumulator, all zero between queries.
@@ -53,11 +59,45 @@ impl SparseIndex {
             let mut terms = self.query_terms(text, weighting)?;
             terms.retain(|term| counts(&term.text));
             let mut best = TopK::new(k);
-            for (number, part) in self.parts.iter().enumerate() {
-                with_model!(self, part, weighting, |model| search_part(part, number, &terms, &model, &mut best)?);
+            let mut cursor = None;
+            let shares = self.shares(weighting);
+            // Left behind dirty on an error or a panic, the buffer is dropped and not put back.
+            let mut scores = SCORES.take();
+            for window in self.windows() {
+                let base = window[0].1.base as usize;
+                let passages = window.iter().map(|(_, part)| part.passages).sum::<usize>();
+                if scores.len() < passages {
+                    scores.resize(passages, 0.0);
+                }
+                for (number, part) in &window {
+                    let own = &mut scores[part.base as usize - base..][..part.passages];
+                    with_model!(self, part, weighting, &shares, |model| {
+                        terms.iter().try_for_each(|term| accumulate(part, *number, term, &model, &mut cursor, own))?
+                    });
+                }
+                offer(base as u32, &scores[..passages], k, &mut best);
+                scores[..passages].fill(0.0);
             }
+            SCORES.set(scores);
             Ok(best.into_ranking())
         })
+    }
+
+    /// The parts with their numbers, in groups of at most [`WINDOW`] passages, or of one part.
+    fn windows(&self) -> Vec<Vec<(usize, &Part)>> {
+        let mut windows: Vec<Vec<(usize, &Part)>> = Vec::new();
+        let mut room = 0;
+        for (number, part) in self.parts.iter().enumerate() {
+            match windows.last_mut() {
+                Some(window) if part.passages <= room => window.push((number, part)),
+                _ => {
+                    windows.push(vec![(number, part)]);
+                    room = WINDOW;
+                }
+            }
+            room = room.saturating_sub(part.passages);
+        }
+        windows
     }
 
     /// The score of each of some passages, which must be ascending; 0 where no term is shared. Equal to what
@@ -78,7 +118,7 @@ impl SparseIndex {
                 let own = passages.partition_point(|p| p.0 < part.base)..passages.partition_point(|p| p.index() < end);
                 if !own.is_empty() {
                     let (wanted, scores) = (&passages[own.clone()], &mut scores[own]);
-                    with_model!(self, part, weighting, |model| score_part(
+                    with_model!(self, part, weighting, &[], |model| score_part(
                         part, number, &terms, &model, wanted, scores
                     )?);
                 }
@@ -88,45 +128,61 @@ impl SparseIndex {
     }
 }
 
-/// Searches one part: adds up every term's postings, then offers what scores above the `k`-th best.
-fn search_part(
+/// Adds one term's postings in a part to its passages' scores.
+fn accumulate(
     part: &Part,
     number: usize,
-    terms: &[QueryTerm],
+    term: &QueryTerm,
     model: &impl Model,
-    best: &mut TopK<Ordinal>,
+    cursor: &mut Option<BlockSegmentPostings>,
+    scores: &mut [f32],
 ) -> Result<()> {
-    // Left behind dirty on an error or a panic, the buffer is dropped and not put back.
-    let mut scores = SCORES.take();
-    if scores.len() < part.passages {
-        scores.resize(part.passages, 0.0);
-    }
-    let own = &mut scores[..part.passages];
-    for term in terms {
-        accumulate(part, &term.places[number], term.weight, model, own)?;
-    }
-    offer(part.base, own, best);
-    own.fill(0.0);
-    SCORES.set(scores);
-    Ok(())
-}
-
-/// Adds one term's postings in a part to its passages' scores.
-fn accumulate(part: &Part, place: &Places, weight: f32, model: &impl Model, scores: &mut [f32]) -> Result<()> {
-    let Some(mut postings) = open_postings(part, place)? else { return Ok(()) };
+    let place = &term.places[number];
+    let Some(postings) = move_to(part, place, cursor)? else { return Ok(()) };
     let mut title = TitleCursor::open(part, place)?;
     while postings.block_len() > 0 {
-        for (doc, tf) in postings.docs().iter().zip(postings.freqs()) {
-            let place = *doc as usize;
-            let Some(score) = scores.get_mut(place) else {
-                return Err(damaged(&part.folder, "a posting names a passage that is not there"));
-            };
-            let title_tf = title.as_mut().map_or(0, |title| title.tf(*doc));
-            *score += model.add(place, *tf, title_tf, weight);
+        let added = match &mut title {
+            // Apart, so that the common case has nothing else in its loop.
+            None => add_block(postings, |doc, tf| model.add(doc as usize, tf, 0, term.weight), scores),
+            Some(title) => {
+                let add = |doc, tf| model.add(doc as usize, tf, title.tf(doc), term.weight);
+                add_block(postings, add, scores)
+            }
+        };
+        if !added {
+            return Err(damaged(&part.folder, "a posting names a passage that is not there"));
         }
         postings.advance();
     }
     Ok(())
+}
+
+/// Adds what `add` says of each posting of a block; `false` where one names a passage that is not there.
+#[inline(always)]
+fn add_block(postings: &BlockSegmentPostings, mut add: impl FnMut(u32, u32) -> f32, scores: &mut [f32]) -> bool {
+    for (doc, tf) in postings.docs().iter().zip(postings.freqs()) {
+        let Some(score) = scores.get_mut(*doc as usize) else { return false };
+        *score += add(*doc, *tf);
+    }
+    true
+}
+
+/// Moves a cursor to a term's postings in a part, opening it for the first; `None` where the term does not occur. A new
+/// cursor a term would be moved about, more than a kilobyte each time.
+fn move_to<'c>(
+    part: &Part,
+    place: &Places,
+    cursor: &'c mut Option<BlockSegmentPostings>,
+) -> Result<Option<&'c mut BlockSegmentPostings>> {
+    let Some(info) = &place.0 else { return Ok(None) };
+    match cursor {
+        Some(open) => {
+            let moved = part.all.reset_block_postings_from_terminfo(info, open);
+            moved.map_err(|e| unreadable(&part.folder, e.into()))?;
+        }
+        None => *cursor = open_postings(part, place)?,
+    }
+    Ok(cursor.as_mut())
 }
 
 /// The postings of a term in a part; `None` where it does not occur.
@@ -136,21 +192,35 @@ pub(crate) fn open_postings(part: &Part, place: &Places) -> Result<Option<BlockS
 }
 
 /// Offers scores above 0 and above the worst kept one; a later equal score never displaces an earlier one.
-fn offer(base: u32, scores: &[f32], best: &mut TopK<Ordinal>) {
-    const BLOCK: usize = 64;
+///
+/// The greatest score of each block is taken first: the `k`-th greatest of them is reached by `k` passages, so it says
+/// what is not worth offering before anything is kept.
+fn offer(base: u32, scores: &[f32], k: usize, best: &mut TopK<Ordinal>) {
+    let mut maxima = Vec::new();
+    block_maxima(scores, &mut maxima);
     let mut threshold = best.threshold().max(0.0);
-    for (block, chunk) in scores.chunks(BLOCK).enumerate() {
-        // Without a branch inside, so that the compiler compares many at once.
-        if !chunk.iter().fold(false, |any, score| any | (*score > threshold)) {
+    if best.threshold() == f32::NEG_INFINITY && maxima.len() >= k {
+        let mut sorted = maxima.clone();
+        let (_, reached, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        threshold = reached.next_down().max(0.0);
+    }
+    for ((number, block), most) in scores.chunks(BLOCK).enumerate().zip(maxima) {
+        if most <= threshold {
             continue;
         }
-        for (at, score) in chunk.iter().enumerate() {
-            if *score > threshold {
-                best.offer(Ordinal(base + (block * BLOCK + at) as u32), *score);
-                threshold = best.threshold().max(0.0);
-            }
+        // Written down and counted without a branch, which the processor could not foresee.
+        let (mut hits, mut count) = ([0u8; BLOCK], 0);
+        for (place, score) in block.iter().enumerate() {
+            hits[count] = place as u8;
+            count += usize::from(*score > threshold);
         }
+        for hit in &hits[..count] {
+            let ordinal = base + (number * BLOCK) as u32 + u32::from(*hit);
+            best.offer(Ordinal(ordinal), block[usize::from(*hit)]);
+        }
+        threshold = threshold.max(best.threshold());
     }
+    best.settle();
 }
 
 /// Scores given passages of one part, ascending, by skipping through each term's postings.

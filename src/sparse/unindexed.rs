@@ -22,7 +22,7 @@ impl SparseIndex {
             length += 1;
         });
         guard(&self.folder, || {
-            let model = Bm25 { lengths: &[length], norm: bm25_norm(k1, b, self.average_length) };
+            let model = Bm25 { lengths: &[length], norm: bm25_norm(k1, b, self.average_length), shares: &[] };
             let terms = self.query_terms(query, &weighting)?;
             let shared = terms.iter().filter_map(|term| frequencies.get(&term.text).map(|tf| (tf, term.weight)));
             Ok(shared.map(|(tf, weight)| model.add(0, *tf, 0, weight)).sum())

@@ -7,12 +7,18 @@
 //!
 //! ```text
 //! cargo bench --bench build -- CORPUS [ROUNDS]
+//! cargo bench --bench build -- CORPUS worker     a worker of tests/bench/side_by_side
 //! ```
+//!
+//! As a worker it answers `ours` (everything `build-index` does, with all threads it may use) with the seconds of the whole,
+//! of both sides, the graph and the fusion weight, and `tantivy` (on one thread) with its seconds.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use parallax::collection::read::{self, ReadOptions, Source};
+use parallax::index::build::BuildTimes;
 use parallax::index::{BuildOptions, build};
 use parallax::{Fusion, Silent};
+use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 use tantivy::schema::{IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions};
@@ -26,12 +32,16 @@ fn main() {
         println!("left out: name a corpus, `cargo bench --bench build -- CORPUS [ROUNDS]`");
         return;
     };
+    if arguments.get(1).is_some_and(|word| word == "worker") {
+        return serve(corpus);
+    }
     let rounds: usize = arguments.get(1).map_or(3, |rounds| rounds.parse().unwrap());
     let threads = rayon::current_num_threads();
     println!("{corpus}, {threads} threads");
     let mut ratios = Vec::new();
     for round in 1..=rounds {
-        let (sides, graph, total) = ours(corpus);
+        let BuildTimes { both_sides, graph, total, .. } = ours(corpus, Some(Fusion::RRF));
+        let [sides, graph, total] = [both_sides, graph, total].map(|time| time.as_secs_f64());
         let alone = theirs(Path::new(corpus), threads);
         ratios.push(sides / alone);
         println!(
@@ -49,13 +59,25 @@ fn main() {
     println!("peak memory of this process: {} MB", peak_megabytes());
 }
 
-fn ours(corpus: &str) -> (f64, f64, f64) {
+fn serve(corpus: &str) {
+    for line in std::io::stdin().lock().lines() {
+        match line.unwrap().as_str() {
+            "ours" => {
+                let BuildTimes { both_sides, graph, calibration, total } = ours(corpus, None);
+                let [total, sides, graph, weight] =
+                    [total, both_sides, graph, calibration].map(|time| time.as_secs_f64());
+                println!("{total} {sides} {graph} {weight}");
+            }
+            "tantivy" => println!("{}", theirs(Path::new(corpus), 1)),
+            other => println!("no such command: {other}"),
+        }
+    }
+}
+
+fn ours(corpus: &str, fusion: Option<Fusion>) -> BuildTimes {
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        BuildOptions { sources: vec![Source::new(corpus)], fusion: Some(Fusion::RRF), ..BuildOptions::default() };
-    let report = build(&folder.path().join("bench"), &options, &Silent).unwrap();
-    let seconds = |time: std::time::Duration| time.as_secs_f64();
-    (seconds(report.times.both_sides), seconds(report.times.graph), seconds(report.times.total))
+    let options = BuildOptions { sources: vec![Source::new(corpus)], fusion, ..BuildOptions::default() };
+    build(&folder.path().join("bench"), &options, &Silent).unwrap().times
 }
 
 fn theirs(corpus: &Path, threads: usize) -> f64 {
