@@ -108,6 +108,26 @@ fn int8_rows_are_near_those_of_f32() {
 }
 
 #[test]
+fn int8_rows_of_a_thousand_paragraphs_are_near_those_of_f32() {
+    let (Some(data), Some(folder)) = (std::env::var_os("PARALLAX_TEST_DATA"), std::env::var_os("PARALLAX_TEST_MINILM"))
+    else {
+        println!("left out: PARALLAX_TEST_DATA and PARALLAX_TEST_MINILM are not set");
+        return;
+    };
+    let file = std::fs::File::open(PathBuf::from(data).join("squad/dev-v1.1.json.gz")).unwrap();
+    let json: Value = serde_json::from_reader(flate2::read::MultiGzDecoder::new(file)).unwrap();
+    let articles = json["data"].as_array().unwrap();
+    let paragraphs = articles.iter().flat_map(|article| article["paragraphs"].as_array().unwrap());
+    let texts: Vec<&str> = paragraphs.map(|paragraph| paragraph["context"].as_str().unwrap()).take(1000).collect();
+    let [exact, near] = [open(folder.as_ref(), "f32", &OpenOptions::default()), int8(folder.as_ref())]
+        .map(|encoder| encoder.unwrap().encode(&texts, Role::Passage).unwrap());
+    let cosine = |i| exact.row(i).iter().zip(near.row(i)).map(|(x, y)| x * y).sum::<f32>();
+    let least = (0..texts.len()).map(cosine).fold(1.0, f32::min);
+    println!("least cosine of {}: {least}", texts.len());
+    assert!(texts.len() == 1000 && least >= 0.995, "{least}");
+}
+
+#[test]
 fn int8_is_for_the_bert_family_and_usual_there() {
     let refused = int8(&fixture("modernbert")).err().unwrap();
     assert_eq!((refused.kind(), refused.message()), (ErrorKind::Usage, "encoder `int8` knows no precision `int8`"));

@@ -3,7 +3,7 @@
 DATA is a folder with scifact, squad and korquad as they are published, MINILM the folder of all-MiniLM-L6-v2, OUT a folder
 for indexes and reports; what is there already is not made again. For each collection and encoder it runs
 
-    parallax build-index SOURCES --name NAME --encoder ENCODER
+    parallax build-index SOURCES --name NAME --encoder ENCODER --precision f32
     parallax compare NAME --data QUESTIONS --system SYSTEMS --baseline bm25 --report OUT/NAME.json
     parallax compare NAME --data QUESTIONS --tune-fusion OUT/NAME.fusion.json
 
@@ -52,7 +52,7 @@ for collection, (_, sources, questions) in COLLECTIONS.items():
     for encoder, location in (("built-in", "builtin"), ("MiniLM", minilm)):
         name = collection if encoder == "built-in" else f"{collection}-minilm"
         if not (out / "indexes" / name / "CURRENT").exists():
-            run("build-index", *sources, "--name", name, "--encoder", location)
+            run("build-index", *sources, "--name", name, "--encoder", location, "--precision", "f32")
         report, fusion = out / f"{name}.json", out / f"{name}.fusion.json"
         if not report.exists():
             run("compare", name, "--data", questions, "--system", ",".join(WORDS + BOTH), "--baseline", "bm25",
