@@ -1,6 +1,6 @@
 //! Exact search that reads int8 rows first, and of the f32 rows only those that may be among the best.
 //!
-//! In: an index's rows, f32 with int8 beside them, and a query `[d]`. Out: what [`exact`](super::exact) gives for the f32
+//! In: an index's rows, f32 with int8 beside them, and a query `[d]`. Out: what [`exact`] gives for the f32
 //! rows, bit for bit.
 //!
 //! With `q̂` and `r̂` for what eight bits keep of query and row, Cauchy and Schwarz bound what they lose:

@@ -1,7 +1,7 @@
 //! Exhaustive search: every row scored, the best `k` kept. The yardstick every graph is measured by.
 //!
 //! In: mapped rows `[n, d]` and a query `[d]`. Out: the `k` rows of greatest inner product, equal scores by ordinal; of rows
-//! that are not f32, as those are stored ([`bounded`](super::bounded) gives what f32 rows would give, by smaller ones).
+//! that are not f32, as those are stored (`bounded` gives what f32 rows would give, by smaller ones).
 //!
 //! Zero rows score 0 and may be ranked; a zero query says nothing and gets an empty ranking.
 //!

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! with `norm` and `gelu` of [`rowwise`](crate::kernel::matmul::rowwise). The products with weights are done in f32 or in
-//! whole numbers of eight bits ([`int8`](crate::kernel::linear::int8)), all else in f32. RoBERTa and XLM-R count positions from after
+//! whole numbers of eight bits ([`int8`]), all else in f32. RoBERTa and XLM-R count positions from after
 //! the padding id; DistilBERT has other names and no token types; the arithmetic is one. The position and token type
 //! rows are added up when the weights are read, and the three projections put side by side.
 //!

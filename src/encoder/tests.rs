@@ -95,14 +95,14 @@ fn int8_rows_are_near_those_of_f32() {
         assert_eq!(exact.card().fingerprint, near.card().fingerprint);
         let [a, b] = [&exact, &near].map(|encoder| encoder.encode(&texts, Role::Passage).unwrap());
         assert_ne!(a, b, "nothing was quantised");
-        for i in 0..texts.len() {
+        for (i, text) in texts.iter().enumerate() {
             let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
             let size = (dot(a.row(i), a.row(i)) * dot(b.row(i), b.row(i))).sqrt();
             let cosine = if size == 0.0 { 1.0 } else { dot(a.row(i), b.row(i)) / size };
             println!("{}: {cosine}", folder.display());
-            assert!(cosine >= bar, "{}: {:?} has cosine {cosine}", folder.display(), texts[i]);
-            let alone = near.encode(&[texts[i]], Role::Passage).unwrap();
-            assert_eq!(alone.row(0), b.row(i), "{:?} alone is not what it is in a batch", texts[i]);
+            assert!(cosine >= bar, "{}: {:?} has cosine {cosine}", folder.display(), text);
+            let alone = near.encode(&[text], Role::Passage).unwrap();
+            assert_eq!(alone.row(0), b.row(i), "{text:?} alone is not what it is in a batch");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The default fusion weight, found without a single judged query (or with some, where there are).
 //!
-//! The collection asks itself ([`questions`]): titles for their passage's text, sentences for the rest of the passage they
+//! The collection asks itself (`questions`): titles for their passage's text, sentences for the rest of the passage they
 //! were taken from, and, twice as many, excerpts as short and as literal as real questions. For each such
 //! *pseudo-query* the passage as it is left competes with the best passages of both sides, each scored exactly on both;
-//! [`choose`] finds the weight.
+//! `choose` finds the weight.
 //!
 //! Judged questions, where enough are handed in, take the pseudo-queries' place: their gold passages compete as they
 //! stand. They are the better evidence.

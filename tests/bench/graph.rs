@@ -34,7 +34,7 @@ fn main() {
 
 /// Writes a row a question, as the index's encoder of questions gives it.
 fn queries(index: &str, questions: &str, out: &str) {
-    let encoder = Index::open(index.as_ref()).unwrap().open_question_encoder().unwrap();
+    let encoder = Index::open(index.as_ref()).unwrap().open_question_encoder(None).unwrap();
     let (set, _) = read::query_set(&Source::new(questions), &ReadOptions::default()).unwrap();
     let texts: Vec<&str> = set.queries.iter().map(|query| query.text.as_str()).collect();
     let rows = encoder.encode(&texts, Role::Query).unwrap();

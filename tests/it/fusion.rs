@@ -96,7 +96,7 @@ fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
         features.into_iter().map(|(name, effect)| (name.into(), effect)).collect();
     let mut file = file;
     file["fusion"] = json!({"method": "per-query", "normalizer": "min-max", "intercept": 0.0, "features": features});
-    env.write("q.json", &file.to_string());
+    env.write("q.json", file.to_string());
     let explained = env.ok("query b photosynthesis --fusion q.json --explain -k 1");
     let why = explained.lines().find(|line| line.contains("dense weight") && line.contains(" here: ")).unwrap();
     assert_eq!(why.matches("(usually ").count(), 3, "{why}");
@@ -180,8 +180,8 @@ fn neither_the_default_nor_a_weight_per_query_loses_to_the_better_side() {
     let Some(data) = needed("PARALLAX_TEST_DATA", "fusion against the better side on SciFact and KorQuAD") else {
         return;
     };
-    // An encoder that helps, and one that knows nothing of the language.
-    for (name, rrf_loses) in [("scifact", 0.02), ("korquad/KorQuAD_v1.0_dev.json", 0.3)] {
+    // A dense side that helps, and one far behind words.
+    for (name, rrf_loses) in [("scifact", 0.02), ("korquad/KorQuAD_v1.0_dev.json", 0.05)] {
         let env = TestEnv::new();
         let mean = tried(&env, data.join(name).to_str().unwrap());
         let better = mean("sparse alone").max(mean("dense alone"));
