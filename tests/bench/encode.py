@@ -133,7 +133,7 @@ def least_cosine(a, b):
 
 def built():
     words = ["cargo", "bench", "--no-run", "--bench", "encode", "--message-format", "json"]
-    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     found = [json.loads(line) for line in lines]
     return next(it["executable"] for it in found if it.get("executable") and it["target"]["name"] == "encode")
 
