@@ -14,7 +14,7 @@ the two beams about it. Ours runs with f32 rows, and with int8 rows whose best a
 import os, re, statistics, subprocess, sys, tempfile, time
 import numpy as np
 
-BEAMS = [64, 96, 128, 192, 256, 384, 512, 768]
+BEAMS = [64, 96, 128, 192, 256, 384, 512, 768, 1152]
 LEVELS = [0.95, 0.99]
 
 
