@@ -53,10 +53,7 @@ impl<'a> Scorer<'a> {
         match self {
             Scorer::F32 { query, rows } => dot::dot(query, &rows[place(query.len())]),
             Scorer::F16 { query, rows } => half::dot(query, &rows[place(query.len())]),
-            Scorer::Int8 { query, scale, rows } => {
-                let sum = int8::dot(query, &rows.values[place(query.len())]);
-                sum as f32 * (scale * rows.scales[row as usize])
-            }
+            Scorer::Int8 { query, scale, rows } => int8::dot_at(int8::Row { values: query, scale: *scale }, *rows, row),
         }
     }
 

@@ -9,7 +9,7 @@
 //! | int8 | f32 | int8 | int8 | f32, half as many more as asked for |
 //!
 //! int8 keeps the f32 rows: they cost disk, and memory only where they are touched, which is a few rows a question. Of the
-//! ten nearest to a question of SQuAD dev int8 alone loses .0110 among 104,404 passages (256 dimensions of the built-in
+//! ten nearest to a question of SQuAD dev int8 alone loses .0110 among 104,404 passages (256 dimensions of a static
 //! encoder) and .0048 among 20,958 (384 of MiniLM), of the hundred nearest .0082 and .0043; with the best 15 or 150 scored
 //! again nothing at all. f16 loses .0001 to .0002 without any, and is stored alone.
 

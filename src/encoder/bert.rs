@@ -17,9 +17,8 @@
 //! rows are added up when the weights are read, and the three projections put side by side.
 //!
 //! Cost: `2 T (4 h² + 2 h i) + 4 h Σ nᵢ²` floating-point operations a layer for a feed-forward width `i`; memory for
-//! `T (5 h + i)` values, taken once a chunk. MiniLM (6 layers, `h` 384) at 128 tokens
-//! a passage: 2.1 times torch's passages a second of processor time on one thread with AVX-512, mixed lengths 3.5
-//! times, a query of 12 tokens 4 times (torch 2.15 under sentence-transformers, busy machine, ratios of one session).
+//! `T (5 h + i)` values, taken once a chunk. The README says how that compares with onnxruntime and torch, by
+//! `tests/bench/encode.py`.
 //!
 //! Sources: A. Vaswani and others, Attention Is All You Need, 2017; J. Devlin and others, BERT, 2018.
 

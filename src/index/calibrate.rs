@@ -12,9 +12,8 @@
 //! whole sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find
 //! than questions do; and an encoder answers the pseudo-queries it was trained on far too well, so a part of every
 //! collection is kept out of training ([`pseudo::held_out`](crate::collection::pseudo::held_out)). The mixture and the half
-//! standard error were chosen by that comparison, on SciFact, SQuAD dev and KorQuAD
-//! dev, alone and among 60,009 passages of Korean Wikipedia, with built-in encoders and all-MiniLM-L6-v2. No table of model
-//! names is involved.
+//! standard error were chosen by that comparison, on SciFact, SQuAD dev and KorQuAD dev, alone and among 60,009 passages of
+//! Korean Wikipedia, with built-in encoders and all-MiniLM-L6-v2. No table of model names is involved.
 //!
 //! Cost: two encoder calls and two exact searches a pseudo-query, 1,200 of them.
 

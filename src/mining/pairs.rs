@@ -3,8 +3,9 @@
 //! Each passage gives up to one query of each kind ([`pseudo`]): its title, whose positive is the text, a sentence drawn
 //! from it, whose positive is the rest, and an excerpt of one. The queries are called `title:`, `sentence:` and `excerpt:`
 //! with the passage's id behind. Passages that are [held out](pseudo::held_out) give none: with them an index of the same
-//! collection finds out what the encoder is worth. Negatives are mined as for any query; passages of the same title are never taken, since they are as right as the passage itself. Where
-//! a margin is kept, the positive's score is that of the whole passage.
+//! collection finds out what the encoder is worth. Negatives are mined as for any query; passages of the same title are
+//! never taken, since they are as right as the passage itself. Where a margin is kept, the positive's score is that of the
+//! whole passage.
 //!
 //! Cost: with no negatives nothing is searched; a passage is one block of texts unpacked.
 

@@ -44,7 +44,7 @@ def short(value):
 
 
 def signed(value):
-    return f"{value:+.4f}".replace("0.", ".", 1)
+    return f"{value:+.4f}".replace("0.", ".", 1).replace("-", "−")
 
 
 found = {}
@@ -76,7 +76,7 @@ for collection, (_, sources, questions) in COLLECTIONS.items():
             found[title][f"{label}, {encoder}"] = {"nDCG@10": mean, "better side": [against["mean"], *against["interval"]]}
 
 for title, rows in found.items():
-    print(f"\n| {title} | R@1 | R@20 | nDCG@10 | against BM25 (tuned: the better side) |\n|---|---:|---:|---:|---|")
+    print(f"\n| {title} | R@1 | R@20 | nDCG@10 | difference to BM25 (starred rows: to the better side) |\n|---|---:|---:|---:|---|")
     for name, row in rows.items():
         against = row.get("difference") or row.get("better side")
         interval = f"{signed(against[0])} [{signed(against[1])}, {signed(against[2])}]" if against else ""

@@ -1,8 +1,8 @@
 //! The choice of a fusion from questions whose candidates are scored on both sides.
 //!
-//! In: [`Contest`]s. Out: the record of a fusion, with its evidence. It is the *smallest* weight that falls
-//! behind the best by no more than half a standard error of their paired difference in reciprocal rank, for the mean is flat
-//! around its best weight, and what looks best there is partly luck; 0 where the dense side is useless.
+//! In: [`Contest`]s. Out: the record of a fusion, with its evidence. Taken is the *smallest* weight that falls behind the
+//! best by no more than half a standard error of their paired difference in reciprocal rank, for the mean is flat around
+//! its best weight, and what looks best there is partly luck; 0 where the dense side is useless.
 //!
 //! How far chance may have moved the weight is its interval: the questions drawn again with replacement, and all of the
 //! choice made again.
@@ -20,7 +20,6 @@ use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterato
 pub(super) const ENOUGH: usize = 20;
 
 /// A question's candidates, both sides scored; the first `right` of them are right.
-#[derive(Clone)]
 pub(super) struct Contest {
     /// Candidates that are right, first in the list.
     pub(super) right: usize,

@@ -135,6 +135,15 @@ pub fn dots_at(query: Row<'_>, rows: RowSlice<'_>, numbers: &[u32], out: &mut Ve
     unsafe { (chosen().dots_at)(query.values, rows, scaled, out) }
 }
 
+/// The inner product of a query `[d]` with one of the rows; the bits that [`dots_at`] gives.
+/// Panics for a row that is not there, or more dimensions than [`MAX_DIMENSION`]: a bug of the caller.
+#[inline]
+pub fn dot_at(query: Row<'_>, rows: RowSlice<'_>, number: u32) -> f32 {
+    let d = query.values.len();
+    let sum = dot(query.values, &rows.values[number as usize * d..][..d]);
+    Scaled { query: query.scale, rows: rows.scales }.value(sum, number)
+}
+
 /// What whole sums mean.
 #[derive(Clone, Copy)]
 pub(in crate::kernel) struct Scaled<'a> {

@@ -143,11 +143,7 @@ fn rows_avxvnni<const R: usize>(job: &int8::Job, first: usize, half: usize, tile
         unsafe { [_mm256_loadu_si256(begin.as_ptr().cast()), _mm256_loadu_si256(begin.as_ptr().add(8).cast())] };
     let mut sums = [begin; R];
     for (k, weights) in job.panel.as_chunks::<{ 4 * WIDTH }>().0.iter().enumerate() {
-        let weights = &weights[4 * half..4 * half + 2 * WIDTH];
-        // SAFETY: `weights` has 64 bytes.
-        let w = unsafe {
-            [_mm256_loadu_si256(weights.as_ptr().cast()), _mm256_loadu_si256(weights.as_ptr().add(32).cast())]
-        };
+        let w = load_half(weights, half);
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: `first + r < count` and `4 k + 4 <= depth`: see `rows_avx512vnni`.
             let x = _mm256_set1_epi32(unsafe { group(job.rows, (first + r) * job.stride + 4 * k) });
@@ -156,6 +152,14 @@ fn rows_avxvnni<const R: usize>(job: &int8::Job, first: usize, half: usize, tile
         }
     }
     store_halves(&sums, first, half, tile);
+}
+
+/// Four rows of a panel, of its 16 columns from `half`, which is 0 or 16.
+#[target_feature(enable = "avx2")]
+fn load_half(weights: &[i8; 4 * WIDTH], half: usize) -> [__m256i; 2] {
+    let weights = &weights[4 * half..4 * half + 2 * WIDTH];
+    // SAFETY: `weights` has 64 bytes.
+    unsafe { [_mm256_loadu_si256(weights.as_ptr().cast()), _mm256_loadu_si256(weights.as_ptr().add(32).cast())] }
 }
 
 /// Brings sums of 16 columns from `half` to their rows from `first`.
@@ -191,11 +195,7 @@ fn rows_int8_avx2<const R: usize>(job: &Job<u8, i8>, first: usize, half: usize, 
     let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
     for (k, weights) in job.panel.as_chunks::<{ 4 * WIDTH }>().0.iter().enumerate() {
-        let weights = &weights[4 * half..4 * half + 2 * WIDTH];
-        // SAFETY: `weights` has 64 bytes.
-        let w = unsafe {
-            [_mm256_loadu_si256(weights.as_ptr().cast()), _mm256_loadu_si256(weights.as_ptr().add(32).cast())]
-        };
+        let w = load_half(weights, half);
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: `first + r < count` and `4 k + 4 <= depth`: see `rows_avx512vnni`.
             let x = _mm256_set1_epi32(unsafe { group(job.rows, (first + r) * job.stride + 4 * k) });
