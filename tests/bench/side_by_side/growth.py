@@ -52,8 +52,10 @@ def measure(data, out, name, n):
         words = line.split()
         row[words[0]] = float(words[2])
     row["memory"] = memory(out / "growth", name)
+    # A build beside a former one leaves that standing until the next.
+    newest = max(place.glob("gen-*"), key=lambda folder: int(folder.name.removeprefix("gen-")))
     for side in ("sparse", "dense"):
-        row[f"{side} bytes"] = sum(f.stat().st_size for f in place.glob(f"gen-*/{side}/**/*") if f.is_file()) / 1e6
+        row[f"{side} bytes"] = sum(f.stat().st_size for f in newest.glob(f"{side}/**/*") if f.is_file()) / 1e6
     return row
 
 
@@ -66,8 +68,8 @@ def slope(rows, key):
 
 def stage(told, name):
     """The seconds that the build says a stage took."""
-    found = re.search(rf"^{name}\s+[\d,]+\s+(?:(\d+) m )?([\d.]+) s$", told, re.M)
-    return (60 * int(found[1] or 0) + float(found[2])) if found else 0.0
+    found = re.search(rf"^{name}\s+[\d,]+\s+(?:(\d+) m )?([\d.]+) (ms|s)$", told, re.M)
+    return (60 * int(found[1] or 0) + float(found[2]) / (1000 if found[3] == "ms" else 1)) if found else 0.0
 
 
 def on_paper(row, n):
@@ -84,8 +86,8 @@ def on_paper(row, n):
 
 def picture(rows):
     """Each cost over its own at the smallest collection, both axes logarithmic."""
-    width, height, left, top = 640, 380, 50, 30
-    right, bottom = width - 170, height - 45
+    width, height, left, top = 660, 380, 50, 30
+    right, bottom = width - 190, height - 45
     most = max(rows[-1][key] / rows[0][key] for key in DRAWN)
     x = lambda n: left + (right - left) * math.log(n / rows[0]["n"]) / math.log(rows[-1]["n"] / rows[0]["n"])
     y = lambda r: bottom - (bottom - top) * math.log(max(r, 0.5) / 0.5) / math.log(2 * most)
