@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::fusion::predict::{self, COUNT};
 use crate::fusion::{Candidate, Fusion, Signals, fuse};
 use crate::index::Index;
+use crate::index::signals::signals;
 use crate::progress::{Progress, Stage};
 use crate::sparse::{TermScore, Weighting};
 use crate::text;
@@ -262,11 +263,7 @@ impl Searcher {
 
     /// What a per-query weight wants to know of a question: its words, terms and tokens.
     pub fn signals(&self, question: &str) -> Result<Signals> {
-        let question = text::nfc(question);
-        let (terms, idf_mass) = self.index.sparse().idf_mass(&question)?;
-        let (pieces, known) = self.encoder.as_ref().map_or((0, 0), |encoder| encoder.known_tokens(&question));
-        let known = if pieces > 0 { known as f64 / pieces as f64 } else { 0.0 };
-        Ok(Signals { words: text::words::spans(&question).len(), terms, idf_mass, pieces, known })
+        signals(self.index.sparse(), self.encoder.as_deref(), question)
     }
 
     /// Joins a question's candidates; gives the features that its weight was told from, where the fusion has one per query.

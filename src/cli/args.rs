@@ -191,6 +191,7 @@ impl Joining {
     pub(crate) fn given(&self, own: Fusion) -> Result<Option<GivenFusion>> {
         let own_weight = match own {
             Fusion::Convex { weight, .. } => weight,
+            Fusion::PerQuery(predictor) => predictor.average_weight(),
             _ => 0.5,
         };
         let convex = |weight: f64| Fusion::Convex { weight, normalizer: calibrate::NORMALIZER };

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::eval::Measure;
 use crate::eval::significance::{Paired, paired};
 use crate::fusion::normalize::Side;
-use crate::fusion::{Fusion, Normalizer, Predictor};
+use crate::fusion::{Fusion, Normalizer, Predictor, predict};
 use crate::progress::{Progress, Stage};
 use crate::random::Random;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -54,10 +54,6 @@ const GRID: usize = 20;
 
 /// Constants that reciprocal rank fusion tries.
 const CONSTANTS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 100.0, 200.0];
-
-/// What a coefficient's square costs the per-query weight, divided by the number of queries it is fitted on. Of .1 to 30,
-/// this lost least where 300 queries say little (SciFact) and little where they say much (the bundled collection).
-const PENALTY: f64 = 10.0;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -298,7 +294,7 @@ impl<'a> Site<'a> {
         let rows: Vec<_> = queries.iter().map(|q| self.contests[*q].features).collect();
         let utilities: Vec<Vec<f64>> =
             queries.iter().map(|q| members.iter().map(|member| member.values[*q]).collect()).collect();
-        Predictor::fit(&rows, &utilities, weight, PENALTY / queries.len().max(1) as f64, normalizer)
+        Predictor::fit(&rows, &utilities, weight, predict::PENALTY / queries.len().max(1) as f64, normalizer)
     }
 
     fn value(&self, fitted: &Fitted<'_>, query: usize) -> f64 {

@@ -1,19 +1,20 @@
-//! The default fusion weight, found without a single judged query (or with some, where there are).
+//! The default fusion, found without a single judged query (or with some, where there are).
 //!
-//! The collection asks itself (`questions`): titles for their passage's text, sentences for the rest of the passage they
-//! were taken from, and, twice as many, excerpts as short and as literal as real questions. For each such
-//! *pseudo-query* the passage as it is left competes with the best passages of both sides, each scored exactly on both;
-//! `choose` finds the weight.
+//! The collection asks itself (`questions`): sentences for the rest of the passage they were taken from, and, four times as
+//! many, excerpts as short and as literal as real questions. For each such *pseudo-query* the passage as it is left competes
+//! with the best passages of both sides, each scored exactly on both; `choose` finds the weight, and how it should change
+//! with the query.
 //!
 //! Judged questions, where enough are handed in, take the pseudo-queries' place: their gold passages compete as they
 //! stand. They are the better evidence.
 //!
-//! Measured with judged questions afterwards (they play no part in the choice), titles alone overrate the sparse side and
-//! whole sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find
-//! than questions do; and an encoder answers the pseudo-queries it was trained on far too well, so a part of every
-//! collection is kept out of training ([`pseudo::held_out`](crate::collection::pseudo::held_out)). The mixture and the half
-//! standard error were chosen by that comparison, on SciFact, SQuAD dev and KorQuAD dev, alone and among 60,009 passages of
-//! Korean Wikipedia, with built-in encoders and all-MiniLM-L6-v2. No table of model names is involved.
+//! Measured with judged questions afterwards (they play no part in the choice), titles overrate the sparse side and whole
+//! sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find than
+//! questions do; and an encoder answers the pseudo-queries it was trained on far too well, so a part of every collection is
+//! kept out of training ([`pseudo::held_out`](crate::collection::pseudo::held_out)). The mixture, the half standard error
+//! and the penalty of the weight per query were chosen by that comparison, on SciFact, SQuAD dev and KorQuAD dev, alone and
+//! among 60,009 passages of Korean Wikipedia, with built-in encoders and all-MiniLM-L6-v2. No table of model names is
+//! involved.
 //!
 //! Cost: two encoder calls and two exact searches a pseudo-query, 1,200 of them.
 
@@ -21,11 +22,12 @@ mod choose;
 mod questions;
 
 use super::manifest::FusionRecord;
+use super::signals::signals;
 use crate::collection::{Ordinal, QuerySet};
 use crate::dense::{DenseIndex, SearchHow};
 use crate::encoder::contract::{Embeddings, Encoder, Role};
 use crate::error::{Error, Result};
-use crate::fusion::{Candidate, Fusion, Normalizer};
+use crate::fusion::{Candidate, Fusion, Normalizer, predict};
 use crate::kernel;
 use crate::progress::{Progress, Stage};
 use crate::sparse::{SparseIndex, Weighting};
@@ -143,13 +145,33 @@ fn contests(
             rivals.retain(|rival| !out.contains(rival));
             let right = candidates.len();
             candidates.extend(scored(&rivals)?);
+            rank(&mut candidates);
+            let signals = signals(sparse, Some(encoders.question), question.text())?;
+            let features = predict::features(&signals, &candidates);
             progress.advance(Stage::Calibrating, 1);
-            Ok(Contest { right, candidates })
+            Ok(Contest { group: question.group(), right, candidates, features })
         })
         .collect()
 }
 
-/// A candidate of complete scoring, which asks for no rank.
+/// A candidate of complete scoring, before it has ranks.
 fn candidate(ordinal: Ordinal, sparse: f64, dense: f64) -> Candidate {
     Candidate { ordinal, sparse, dense, sparse_rank: None, dense_rank: None }
+}
+
+/// Gives each side's best candidates the ranks they would have in its own list.
+fn rank(candidates: &mut [Candidate]) {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let by = |a: &Candidate, b: &Candidate, score: fn(&Candidate) -> f64| {
+        score(b).total_cmp(&score(a)).then(a.ordinal.cmp(&b.ordinal))
+    };
+    order.sort_unstable_by(|a, b| by(&candidates[*a], &candidates[*b], |candidate| candidate.sparse));
+    for (place, i) in order.iter().take(DEPTH).enumerate() {
+        // A passage without any of the question's terms is not in the sparse list.
+        candidates[*i].sparse_rank = (candidates[*i].sparse > 0.0).then_some(place + 1);
+    }
+    order.sort_unstable_by(|a, b| by(&candidates[*a], &candidates[*b], |candidate| candidate.dense));
+    for (place, i) in order.iter().take(DEPTH).enumerate() {
+        candidates[*i].dense_rank = Some(place + 1);
+    }
 }

@@ -22,6 +22,7 @@ pub mod dedup;
 pub mod fusion_file;
 pub mod manifest;
 mod sides;
+pub mod signals;
 
 pub use build::{BuildOptions, BuildReport, EncoderChoice, build};
 pub use fusion_file::{FusionFile, GivenFusion};

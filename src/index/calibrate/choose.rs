@@ -1,10 +1,12 @@
 //! The choice of a fusion from questions whose candidates are scored on both sides.
 //!
-//! In: [`Contest`]s. Out: the record of a fusion, with its evidence. Taken is the *smallest* weight that falls behind the
-//! best by no more than half a standard error of their paired difference in reciprocal rank, for the mean is flat around
-//! its best weight, and what looks best there is partly luck; 0 where the dense side is useless.
+//! In: [`Contest`]s. Out: the record of a fusion, with its evidence. First one weight for all: the *smallest* that falls
+//! behind the best by no more than half a standard error of their paired difference in reciprocal rank, for the mean is flat
+//! around its best weight, and what looks best there is partly luck; 0 where the dense side is useless. Around it then a
+//! weight per query ([`Predictor`]), where there are questions enough; what it gains is told from questions that it was not
+//! fitted on.
 //!
-//! How far chance may have moved the weight is its interval: the questions drawn again with replacement, and all of the
+//! How far chance may have moved the one weight is its interval: the questions drawn again with replacement, and all of the
 //! choice made again.
 //!
 //! Cost: a fused list for each question and weight.
@@ -12,6 +14,7 @@
 use super::super::manifest::FusionRecord;
 use super::NORMALIZER;
 use crate::eval::significance::paired;
+use crate::fusion::predict::{COUNT, PENALTY, Predictor};
 use crate::fusion::{Candidate, Fusion, fuse};
 use crate::random::Random;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -19,12 +22,23 @@ use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterato
 /// Fewer questions than this prove nothing; the collection is too small or too bare to ask itself.
 pub(super) const ENOUGH: usize = 20;
 
+/// Questions that teach a weight per query, at least: some twenty for each of its eleven features.
+const ENOUGH_PER_QUERY: usize = 200;
+
+/// Parts the questions are cut into, so that a weight per query is judged by those it was not fitted on.
+const FOLDS: u32 = 5;
+
 /// A question's candidates, both sides scored; the first `right` of them are right.
+#[derive(Clone)]
 pub(super) struct Contest {
+    /// Equal for questions about the same passage: they are fitted or judged together.
+    pub(super) group: u32,
     /// Candidates that are right, first in the list.
     pub(super) right: usize,
     /// All candidates.
     pub(super) candidates: Vec<Candidate>,
+    /// What a weight per query is told from.
+    pub(super) features: [f64; COUNT],
 }
 
 /// Reciprocal rank of the best right candidate under a dense weight.
@@ -57,18 +71,23 @@ pub(super) fn choose(contests: &[Contest], what: &str, seed: u64) -> FusionRecor
     let all: Vec<usize> = (0..n).collect();
     let taken = pick(&columns, &all);
     let weight = taken as f64 / GRID as f64;
-    let fusion = Fusion::Convex { weight, normalizer: NORMALIZER };
-    let fused = &columns[taken];
-    let found_by = match taken {
+    let mut fusion = Fusion::Convex { weight, normalizer: NORMALIZER };
+    let mut fused = columns[taken].clone();
+    let mut found_by = match taken {
         0 => format!("the sparse side alone is within half a standard error of the best on {n} {what}"),
         _ => format!("the smallest weight within half a standard error of the best on {n} {what}"),
     };
-    let gain = paired(fused, &columns[0], seed);
+    if taken > 0 && n >= ENOUGH_PER_QUERY {
+        fusion = Fusion::PerQuery(predictor(contests, &columns, &all, weight));
+        found_by = format!("a weight per query, fitted on {n} {what}");
+        fused = on_unseen(contests, &columns, weight);
+    }
+    let gain = paired(&fused, &columns[0], seed);
     FusionRecord {
         fusion,
         found_by,
         queries: n,
-        reciprocal_ranks: Some([mean(&columns[0]), mean(&columns[GRID]), mean(fused)]),
+        reciprocal_ranks: Some([mean(&columns[0]), mean(&columns[GRID]), mean(&fused)]),
         gain_interval: Some(gain.interval.into()),
         weight_interval: Some(weight_interval(&columns, seed)),
     }
@@ -76,6 +95,29 @@ pub(super) fn choose(contests: &[Contest], what: &str, seed: u64) -> FusionRecor
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// A weight per query, fitted on some of the questions.
+fn predictor(contests: &[Contest], columns: &[Vec<f64>], sample: &[usize], start: f64) -> Predictor {
+    let rows: Vec<_> = sample.iter().map(|i| contests[*i].features).collect();
+    let utilities: Vec<Vec<f64>> = sample.iter().map(|i| columns.iter().map(|column| column[*i]).collect()).collect();
+    Predictor::fit(&rows, &utilities, start, PENALTY / sample.len().max(1) as f64, NORMALIZER)
+}
+
+/// Each question's reciprocal rank under a weight per query that was fitted without it and others about its passage.
+fn on_unseen(contests: &[Contest], columns: &[Vec<f64>], start: f64) -> Vec<f64> {
+    let fold = |contest: &Contest| Random::new(u64::from(contest.group)).next_u64() as u32 % FOLDS;
+    let fitted: Vec<Predictor> = (0..FOLDS)
+        .into_par_iter()
+        .map(|left_out| {
+            let others: Vec<usize> = (0..contests.len()).filter(|i| fold(&contests[*i]) != left_out).collect();
+            predictor(contests, columns, &others, start)
+        })
+        .collect();
+    contests
+        .par_iter()
+        .map(|contest| reciprocal_rank(contest, fitted[fold(contest) as usize].weight(&contest.features)))
+        .collect()
 }
 
 /// The smallest step whose values over a sample of the questions are within half a standard error of the best one's.
@@ -125,7 +167,7 @@ mod tests {
             let mut candidates = vec![candidate(Ordinal(99), *sparse, *dense)];
             let rival = |i: u32| candidate(Ordinal(i), 1.0 + f64::from(i), 0.1 * f64::from((i * 7 + 3) % 10));
             candidates.extend((0..10).map(rival));
-            Contest { right: 1, candidates }
+            Contest { group: 0, right: 1, candidates, features: [0.0; COUNT] }
         };
         places.iter().map(contest).collect()
     }
@@ -174,5 +216,30 @@ mod tests {
         contest.candidates.insert(1, candidate(Ordinal(98), 20.0, 0.0));
         contest.right = 2;
         assert_eq!(reciprocal_rank(&contest, 0.0), 1.0);
+    }
+
+    #[test]
+    fn a_weight_per_query_is_taken_where_it_is_better_on_questions_it_has_not_seen() {
+        // One half is answered by the dense side, the other by the sparse one, and one feature says which.
+        let of_both = |told: bool| {
+            let places: Vec<(f64, f64)> =
+                (0..400).map(|i| if i % 2 == 0 { (10.5, 0.0) } else { (4.5, 0.95) }).collect();
+            let mut contests = contests(&places);
+            for (i, contest) in contests.iter_mut().enumerate() {
+                contest.group = i as u32;
+                contest.features[4] = if told { (i % 2) as f64 } else { ((i / 2) % 2) as f64 };
+            }
+            choose(&contests, "pseudo-queries", 1)
+        };
+        let record = of_both(true);
+        let Fusion::PerQuery(predictor) = record.fusion else { panic!("{record:?}") };
+        let with = |value: f64| {
+            let mut features = [0.0; COUNT];
+            features[4] = value;
+            predictor.weight(&features)
+        };
+        assert!(with(1.0) > with(0.0) + 0.3, "{} {}", with(1.0), with(0.0));
+        // A feature that says nothing teaches nothing that would hold elsewhere.
+        assert!(record.reciprocal_ranks.unwrap()[2] > of_both(false).reciprocal_ranks.unwrap()[2] + 0.05);
     }
 }

@@ -1,8 +1,8 @@
 //! What a collection is asked to find its fusion weight: its own pseudo-queries, or judged questions.
 //!
-//! In: the sparse index, which holds the texts. Out: [`Question`]s, each with what should be found by it. Titles, sentences
-//! and excerpts ask as one to one to two, and only passages do that no training has drawn from ([`pseudo::held_out`]),
-//! where there are enough of them.
+//! In: the sparse index, which holds the texts. Out: [`Question`]s, each with what should be found by it. Of five, one is a
+//! sentence and four are excerpts; a title asks only for a passage that has no sentence to spare. Only passages ask that no
+//! training has drawn from ([`pseudo::held_out`]), where there are enough of them.
 //!
 //! Cost: reading some ten thousand passages.
 
@@ -14,7 +14,7 @@ use crate::sparse::SparseIndex;
 use crate::text::words;
 
 /// Pseudo-queries drawn from a collection, at most.
-pub(super) const PSEUDO_QUERIES: usize = 1_200;
+pub(super) const PSEUDO_QUERIES: usize = 5_000;
 
 /// Judged questions asked, at most: more than pseudo-queries, for there is no better evidence.
 pub(super) const JUDGED: usize = 2_000;
@@ -43,6 +43,14 @@ impl Question {
         match self {
             Question::Pseudo { asked, .. } => &asked.query,
             Question::Judged { query, .. } => query,
+        }
+    }
+
+    /// Equal for questions about the same passage.
+    pub(super) fn group(&self) -> u32 {
+        match self {
+            Question::Pseudo { ordinal, .. } => ordinal.0,
+            Question::Judged { gold, .. } => gold.first().map_or(0, |ordinal| ordinal.0),
         }
     }
 }
@@ -108,8 +116,8 @@ pub(super) fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// A title, a sentence, and two excerpts.
-const KINDS: usize = 4;
+/// A sentence and four excerpts.
+const KINDS: usize = 5;
 
 /// What a passage asks, if it can be asked that.
 fn ask(
@@ -120,11 +128,11 @@ fn ask(
     random: &mut Random,
 ) -> Result<Option<Question>> {
     let asked = match kind {
-        0 if !passage.title.is_empty() => pseudo::title(passage),
-        1 => pseudo::sentence(passage, random),
+        0 => pseudo::sentence(passage, random),
         _ => pseudo::excerpt(passage, random),
     };
     asked
+        .or_else(|| (kind == 0).then(|| pseudo::title(passage)).flatten())
         .map(|asked| Ok(Question::Pseudo { ordinal, asked, siblings: siblings(sparse, ordinal, passage)? }))
         .transpose()
 }
