@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, global: &Global, ui: &Ui) -> Result<()> {
     if let Some([low, high]) = manifest.fusion.weight_interval {
         let questions = thousands(manifest.fusion.queries as u64);
         text += &format!(
-            "             other {questions} questions would give it {low:.2} to {high:.2} (95 % of resamples)\n"
+            "             one weight for all, on other {questions} questions: {low:.2} to {high:.2} (95 % of resamples)\n"
         );
     }
     if let (Some([sparse, dense, fused]), Some([low, high])) =

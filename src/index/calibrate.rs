@@ -1,22 +1,22 @@
 //! The default fusion, found without a single judged query (or with some, where there are).
 //!
-//! The collection asks itself (`questions`): sentences for the rest of the passage they were taken from, and, four times as
-//! many, excerpts as short and as literal as real questions. For each such *pseudo-query* the passage as it is left competes
+//! The collection asks itself (`questions`): titles for their passage's text, sentences for the rest of the passage they
+//! were taken from, and, three times as many, excerpts as short and as literal as real questions. For each such *pseudo-query* the passage as it is left competes
 //! with the best passages of both sides, each scored exactly on both; `choose` finds the weight, and how it should change
 //! with the query.
 //!
 //! Judged questions, where enough are handed in, take the pseudo-queries' place: their gold passages compete as they
 //! stand. They are the better evidence.
 //!
-//! Measured with judged questions afterwards (they play no part in the choice), titles overrate the sparse side and whole
-//! sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find than
+//! Measured with judged questions afterwards (they play no part in the choice), titles alone overrate the sparse side and
+//! whole sentences the dense one, most of all for trained encoders: they share far fewer words with what they should find than
 //! questions do; and an encoder answers the pseudo-queries it was trained on far too well, so a part of every collection is
 //! kept out of training ([`pseudo::held_out`](crate::collection::pseudo::held_out)). The mixture, the half standard error
 //! and the penalty of the weight per query were chosen by that comparison, on SciFact, SQuAD dev and KorQuAD dev, alone and
 //! among 60,009 passages of Korean Wikipedia, with built-in encoders and all-MiniLM-L6-v2. No table of model names is
 //! involved.
 //!
-//! Cost: two encoder calls and two exact searches a pseudo-query, 1,200 of them.
+//! Cost: two encoder calls and two searches a pseudo-query, one for every other passage, from 1,200 to 5,000 of them.
 
 mod choose;
 mod questions;
@@ -137,7 +137,7 @@ fn contests(
                 Question::Judged { gold, .. } => (scored(gold)?, gold),
             };
             let found_sparse = sparse.search(question.text(), &weighting, DEPTH)?;
-            let found_dense = dense.search(row, DEPTH, SearchHow::Exact)?;
+            let found_dense = dense.search(row, DEPTH, SearchHow::Auto)?;
             let mut rivals: Vec<Ordinal> =
                 found_sparse.iter().chain(found_dense.iter()).map(|(ordinal, _)| *ordinal).collect();
             rivals.sort_unstable();

@@ -59,7 +59,7 @@ fn an_engine_s_way_answers_and_is_compared_and_unknown_ones_are_answered_with_th
 fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
     let env = TestEnv::new();
     let dev = bundled(&env);
-    assert!(env.ok("info b").contains("questions would give it 0."), "the weight has an interval");
+    assert!(env.ok("info b").contains("questions: 0."), "the weight has an interval");
     let before = std::fs::read(env.path("indexes/b/gen-1/manifest.json")).unwrap();
     let order = ["compare", "b", "--data", &dev, "--tune-fusion", "f.json", "--system", "bm25,hybrid"];
     let alone = env.run_words(&order);

@@ -4,7 +4,7 @@
 //! behind the best by no more than half a standard error of their paired difference in reciprocal rank, for the mean is flat
 //! around its best weight, and what looks best there is partly luck; 0 where the dense side is useless. Around it then a
 //! weight per query ([`Predictor`]), where there are questions enough; what it gains is told from questions that it was not
-//! fitted on.
+//! fitted on. A question's language, length and rarity say which side to trust more than any average does.
 //!
 //! How far chance may have moved the one weight is its interval: the questions drawn again with replacement, and all of the
 //! choice made again.
@@ -49,6 +49,9 @@ fn reciprocal_rank(contest: &Contest, weight: f64) -> f64 {
     place.map_or(0.0, |i| 1.0 / (i + 1) as f64)
 }
 
+/// Where the fit of a weight per query begins when one weight for all would be 0.
+const EVEN: f64 = 0.5;
+
 /// Weights tried, 0 to 1.
 const GRID: usize = 20;
 
@@ -77,10 +80,15 @@ pub(super) fn choose(contests: &[Contest], what: &str, seed: u64) -> FusionRecor
         0 => format!("the sparse side alone is within half a standard error of the best on {n} {what}"),
         _ => format!("the smallest weight within half a standard error of the best on {n} {what}"),
     };
-    if taken > 0 && n >= ENOUGH_PER_QUERY {
-        fusion = Fusion::PerQuery(predictor(contests, &columns, &all, weight));
-        found_by = format!("a weight per query, fitted on {n} {what}");
-        fused = on_unseen(contests, &columns, weight);
+    if n >= ENOUGH_PER_QUERY {
+        let start = if taken > 0 { weight } else { EVEN };
+        let unseen = on_unseen(contests, &columns, start);
+        // Where one weight for all would be 0, the dense side may still be right about some questions, if it shows.
+        if taken > 0 || !within_error(&unseen, &columns[0], &all) {
+            fusion = Fusion::PerQuery(predictor(contests, &columns, &all, start));
+            found_by = format!("a weight per query, fitted on {n} {what}");
+            fused = unseen;
+        }
     }
     let gain = paired(&fused, &columns[0], seed);
     FusionRecord {
@@ -199,7 +207,7 @@ mod tests {
             assert!(low <= weight && weight <= high, "{record:?}");
             high - low
         };
-        assert!(mixed(24) >= mixed(600), "{} {}", mixed(24), mixed(600));
+        assert!(mixed(24) >= mixed(180), "{} {}", mixed(24), mixed(180));
     }
 
     #[test]
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_per_query_is_taken_where_it_is_better_on_questions_it_has_not_seen() {
+    fn a_weight_per_query_is_taken_and_judged_by_questions_it_was_not_fitted_on() {
         // One half is answered by the dense side, the other by the sparse one, and one feature says which.
         let of_both = |told: bool| {
             let places: Vec<(f64, f64)> =
@@ -239,7 +247,7 @@ mod tests {
             predictor.weight(&features)
         };
         assert!(with(1.0) > with(0.0) + 0.3, "{} {}", with(1.0), with(0.0));
-        // A feature that says nothing teaches nothing that would hold elsewhere.
+        // A feature that says nothing teaches nothing that would hold elsewhere: what is reported does not flatter it.
         assert!(record.reciprocal_ranks.unwrap()[2] > of_both(false).reciprocal_ranks.unwrap()[2] + 0.05);
     }
 }

@@ -1,10 +1,10 @@
 //! What a collection is asked to find its fusion weight: its own pseudo-queries, or judged questions.
 //!
-//! In: the sparse index, which holds the texts. Out: [`Question`]s, each with what should be found by it. Of five, one is a
-//! sentence and four are excerpts; a title asks only for a passage that has no sentence to spare. Only passages ask that no
-//! training has drawn from ([`pseudo::held_out`]), where there are enough of them.
+//! In: the sparse index, which holds the texts. Out: [`Question`]s, each with what should be found by it. Titles, sentences
+//! and excerpts ask as one to one to three, and only passages do that no training has drawn from ([`pseudo::held_out`]),
+//! where there are enough of them.
 //!
-//! Cost: reading some ten thousand passages.
+//! Cost: reading eight passages for each pseudo-query.
 
 use crate::collection::pseudo::{self, Pseudo};
 use crate::collection::{Ordinal, Passage, Query, QuerySet};
@@ -13,14 +13,17 @@ use crate::random::Random;
 use crate::sparse::SparseIndex;
 use crate::text::words;
 
-/// Pseudo-queries drawn from a collection, at most.
-pub(super) const PSEUDO_QUERIES: usize = 5_000;
+/// Pseudo-queries drawn from a collection of `n` passages, at most: as many as half of them, so that asking costs less than
+/// encoding did, yet as many as it takes for the choice to hang little on chance, and no more than that takes.
+fn at_most(n: usize) -> usize {
+    (n / 2).clamp(1_200, 5_000).min(KINDS * n)
+}
 
 /// Judged questions asked, at most: more than pseudo-queries, for there is no better evidence.
 pub(super) const JUDGED: usize = 2_000;
 
-/// Passages looked at for those no training has drawn from, at most: twice as many as give [`PSEUDO_QUERIES`].
-const LOOKED_AT: usize = 2 * pseudo::HELD_OUT * PSEUDO_QUERIES;
+/// Passages looked at for those no training has drawn from, at most, for each pseudo-query: twice as many as give one.
+const LOOKED_AT: usize = 2 * pseudo::HELD_OUT;
 
 /// Passages that no training has drawn from, at least; with fewer, others are asked too.
 const UNSEEN: usize = 100;
@@ -80,10 +83,10 @@ pub(super) fn look_up(sparse: &SparseIndex, set: &QuerySet, seed: u64) -> Result
 pub(super) fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<Question>> {
     let mut random = Random::new(seed ^ 0x70_61_72_61_6c_6c_61_78);
     let mut order: Vec<u32> = (0..sparse.len() as u32).collect();
-    let wanted = PSEUDO_QUERIES.min(order.len());
+    let wanted = at_most(order.len());
     let (mut unseen, mut others) = (Vec::new(), Vec::new());
     // A partial Fisher-Yates shuffle: only as many draws as are looked at.
-    for i in 0..order.len().min(LOOKED_AT) {
+    for i in 0..order.len().min(LOOKED_AT * wanted) {
         if unseen.len() == wanted {
             break;
         }
@@ -116,7 +119,7 @@ pub(super) fn draw(sparse: &SparseIndex, seed: u64) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-/// A sentence and four excerpts.
+/// A title, a sentence, and three excerpts.
 const KINDS: usize = 5;
 
 /// What a passage asks, if it can be asked that.
@@ -128,11 +131,11 @@ fn ask(
     random: &mut Random,
 ) -> Result<Option<Question>> {
     let asked = match kind {
-        0 => pseudo::sentence(passage, random),
+        0 => pseudo::title(passage),
+        1 => pseudo::sentence(passage, random),
         _ => pseudo::excerpt(passage, random),
     };
     asked
-        .or_else(|| (kind == 0).then(|| pseudo::title(passage)).flatten())
         .map(|asked| Ok(Question::Pseudo { ordinal, asked, siblings: siblings(sparse, ordinal, passage)? }))
         .transpose()
 }
