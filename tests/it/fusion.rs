@@ -59,7 +59,13 @@ fn an_engine_s_way_answers_and_is_compared_and_unknown_ones_are_answered_with_th
 fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
     let env = TestEnv::new();
     let dev = bundled(&env);
-    assert!(env.ok("info b").contains("questions: 0."), "the weight has an interval");
+    let info = env.ok("info b");
+    assert!(info.contains("fusion       per-query(") && info.contains("a weight per query, fitted on 1200"), "{info}");
+    assert!(info.contains("questions: 0."), "the weight has an interval");
+    // Whoever takes a weight that fits their questions badly is told.
+    std::fs::remove_dir_all(env.path("indexes/b")).unwrap();
+    let built = env.run_words(&["build-index", &dev, "--name", "b", "--weight", ".1"]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
     let before = std::fs::read(env.path("indexes/b/gen-1/manifest.json")).unwrap();
     let order = ["compare", "b", "--data", &dev, "--tune-fusion", "f.json", "--system", "bm25,hybrid"];
     let alone = env.run_words(&order);
@@ -69,7 +75,7 @@ fn a_tuned_fusion_is_measured_written_taken_and_belongs_to_its_encoder() {
     let report: Value = serde_json::from_slice(&std::fs::read(env.path("t.json")).unwrap()).unwrap();
     assert_eq!((&report["tuning"]["verdict"], &report["tuning"]["folds"]), (&"gain".into(), &5.into()));
     assert!(std::fs::read_to_string(env.path("t.html")).unwrap().contains("How the fusion was chosen"));
-    // Half of the bundled questions hinge on meaning alone, more than its pseudo-queries let the collection expect.
+    // Half of the bundled questions hinge on meaning alone.
     assert!(tuned.stdout.contains("a gain is proven: ") && tuned.stdout.contains("known tokens"), "{}", tuned.stdout);
     assert_eq!(before, std::fs::read(env.path("indexes/b/gen-1/manifest.json")).unwrap(), "a published index stays");
     let file: Value = serde_json::from_slice(&std::fs::read(env.path("f.json")).unwrap()).unwrap();
