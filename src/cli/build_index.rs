@@ -46,9 +46,10 @@ pub(crate) struct Args {
     /// Which duplicates are left out.
     #[arg(long, value_name = "WHICH", default_value = "none")]
     dedup: Duplicates,
-    /// How vectors are stored: f32, f16 (half the bytes), or int8 beside f32 (searched by the former, scored by the latter).
-    #[arg(long, value_name = "KIND", default_value = "f32", value_parser = |text: &str| text.parse::<ValueKind>().map_err(|e| e.message().to_string()))]
-    vectors: ValueKind,
+    /// How vectors are stored: f32, f16 (half the bytes), or int8 beside f32 (searched by the former, scored by the latter);
+    /// int8 from 20,000 passages on unless told, f32 below.
+    #[arg(long, value_name = "KIND", value_parser = |text: &str| text.parse::<ValueKind>().map_err(|e| e.message().to_string()))]
+    vectors: Option<ValueKind>,
     /// Who fills the neighbour graph.
     #[arg(long, value_name = "WHO", default_value = "parallax", value_parser = |text: &str| text.parse::<GraphBuilder>().map_err(|e| e.message().to_string()))]
     graph_builder: GraphBuilder,

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// What came of building a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphReport {
+    /// How the vectors are stored.
+    pub vectors: ValueKind,
     /// The beam width that holds the floor, or the number of rows where none does; the graph's file carries it as its
     /// default.
     pub ef: usize,
@@ -44,7 +46,7 @@ pub struct GraphReport {
 /// How f16 rows are called until what they lose is measured and they take the place of the f32 rows.
 const F16_FILE: &str = "f16.bin";
 
-/// Stores an index folder's f32 rows ([`ROWS_FILE`]) as asked, builds the graph over them, finds the `ef` at which its
+/// Stores an index folder's f32 rows ([`ROWS_FILE`]) as asked (`None`: as [`ValueKind::fitting`] has it), builds the graph over them, finds the `ef` at which its
 /// `ann_recall@10` holds the floor, and writes [`GRAPH_FILE`]. Runs in the rayon pool it is called in.
 ///
 /// Where no beam holds the floor (rows that say next to nothing, of an encoder that does not know the language, lie too
@@ -58,7 +60,7 @@ const F16_FILE: &str = "f16.bin";
 /// find .9678 in a graph linked by f32.
 pub fn build_graph(
     folder: &Path,
-    vectors: ValueKind,
+    vectors: Option<ValueKind>,
     builder: GraphBuilder,
     options: &GraphOptions,
     floor: f64,
@@ -66,6 +68,7 @@ pub fn build_graph(
 ) -> Result<GraphReport> {
     let (full, half, small) = (folder.join(ROWS_FILE), folder.join(F16_FILE), folder.join(INT8_FILE));
     let exact = Rows::open(&full)?;
+    let vectors = vectors.unwrap_or_else(|| ValueKind::fitting(exact.len(), exact.dimension()));
     if vectors == ValueKind::F16 {
         narrow(&exact, vectors, &half, progress)?;
     }
@@ -108,6 +111,7 @@ pub fn build_graph(
     let ef = if measured.recall < floor { reachable } else { measured.ef };
     graph.write(&folder.join(GRAPH_FILE), ef)?;
     Ok(GraphReport {
+        vectors,
         ef,
         ann_recall_at_10: measured.recall,
         sample: measured.sample,
@@ -135,7 +139,8 @@ mod tests {
         for vectors in [ValueKind::F32, ValueKind::F16, ValueKind::Int8] {
             let (folder, _) = mapped(4, &values);
             let options = GraphOptions::default();
-            let report = build_graph(folder.path(), vectors, GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap();
+            let report =
+                build_graph(folder.path(), Some(vectors), GraphBuilder::Parallax, &options, 1.5, &Silent).unwrap();
             assert_eq!(report.ef, 50);
             let index = DenseIndex::open(folder.path()).unwrap();
             assert!(!index.walks_graph(10));
@@ -150,7 +155,7 @@ mod tests {
         let (folder, _) = mapped(d, &clustered(3, d, 1, 1.0, 1));
         let build = |vectors| {
             let options = GraphOptions::default();
-            build_graph(folder.path(), vectors, GraphBuilder::Parallax, &options, 0.98, &Silent)
+            build_graph(folder.path(), Some(vectors), GraphBuilder::Parallax, &options, 0.98, &Silent)
         };
         assert_eq!(build(ValueKind::F32).unwrap().ann_recall_at_10, 1.0);
         assert_eq!(build(ValueKind::Int8).err().map(|e| e.kind()), Some(ErrorKind::Limit));
@@ -169,7 +174,8 @@ mod tests {
         ] {
             let (folder, _) = mapped(d, &values);
             let options = GraphOptions::default();
-            let report = build_graph(folder.path(), vectors, GraphBuilder::Parallax, &options, 0.98, &Silent).unwrap();
+            let report =
+                build_graph(folder.path(), Some(vectors), GraphBuilder::Parallax, &options, 0.98, &Silent).unwrap();
             // f16 is off by 2e-4 of a score where ten neighbours are some 1e-2 apart; rescored int8 by nothing, once found.
             assert!(report.recall_lost <= 0.005 && report.ann_recall_at_10 >= 0.98, "{vectors:?}: {report:?}");
             assert!(vectors != ValueKind::F32 || report.recall_lost == 0.0);

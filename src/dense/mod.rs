@@ -17,7 +17,7 @@
 //! writer.append(&Embeddings::new(2, vec![1.0, 0.0, /* */ 0.6, 0.8, /* */ 0.0, 1.0]))?;
 //! writer.finish()?;
 //! let (vectors, options) = (ValueKind::Int8, GraphOptions::default());
-//! let report = dense::build_graph(folder, vectors, GraphBuilder::Parallax, &options, dense::FLOOR, &Silent)?;
+//! let report = dense::build_graph(folder, Some(vectors), GraphBuilder::Parallax, &options, dense::FLOOR, &Silent)?;
 //! assert_eq!((report.reachable, report.ann_recall_at_10), (3, 1.0));
 //!
 //! let index = DenseIndex::open(folder)?;
@@ -246,7 +246,8 @@ mod tests {
     fn index(d: usize, values: &[f32], builder: GraphBuilder) -> (tempfile::TempDir, DenseIndex, GraphReport) {
         let (folder, _) = mapped(d, values);
         let vectors = ValueKind::F32;
-        let report = build_graph(folder.path(), vectors, builder, &GraphOptions::default(), FLOOR, &Silent).unwrap();
+        let report =
+            build_graph(folder.path(), Some(vectors), builder, &GraphOptions::default(), FLOOR, &Silent).unwrap();
         let index = DenseIndex::open(folder.path()).unwrap();
         (folder, index, report)
     }

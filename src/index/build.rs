@@ -64,8 +64,8 @@ pub struct BuildOptions {
     pub chunking: Chunking,
     /// Which duplicates are left out.
     pub dedup: Dedup,
-    /// How vectors are stored.
-    pub vectors: ValueKind,
+    /// How vectors are stored; `None` leaves it to their number ([`ValueKind::fitting`]).
+    pub vectors: Option<ValueKind>,
     /// Who fills the neighbour graph.
     pub graph_builder: GraphBuilder,
     /// The graph's numbers.
@@ -99,7 +99,7 @@ impl Default for BuildOptions {
             language: None,
             chunking: Chunking::None,
             dedup: Dedup::None,
-            vectors: ValueKind::F32,
+            vectors: None,
             graph_builder: GraphBuilder::Parallax,
             graph: GraphOptions::default(),
             ann_recall_floor: 0.98,
@@ -327,7 +327,7 @@ impl Site<'_> {
             options.ann_recall_floor,
             self.progress,
         )?;
-        let vectors = VectorsRecord { kind: options.vectors.name().to_string(), recall_lost_at_10: report.recall_lost };
+        let vectors = VectorsRecord { kind: report.vectors.name().to_string(), recall_lost_at_10: report.recall_lost };
         let graph = GraphRecord {
             builder: options.graph_builder.name().to_string(),
             m: options.graph.m,

@@ -8,7 +8,7 @@
 //!     manifest.json    written last
 //!     sparse/…         tantivy parts, lengths, norms, ids
 //!     dense/rows.bin   [n, d] vectors, f32 or f16
-//!     dense/int8.bin   the same in eight bits, with `--vectors int8`
+//!     dense/int8.bin   the same in eight bits, from 20,000 passages on or with `--vectors int8`
 //!     dense/graph.bin  the neighbour graph
 //! ```
 //!

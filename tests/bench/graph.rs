@@ -55,7 +55,7 @@ fn build(rows: &str, count: &str, builder: &str, rest: &[&str]) {
     let folder = rest.get(1).map_or(temporary.path(), Path::new);
     std::fs::create_dir_all(folder).unwrap();
     std::fs::copy(Path::new(rows), folder.join(ROWS_FILE)).unwrap();
-    let report = build_graph(folder, vectors, builder, &GraphOptions::default(), 0.98, &Silent).unwrap();
+    let report = build_graph(folder, Some(vectors), builder, &GraphOptions::default(), 0.98, &Silent).unwrap();
     let (ef, recall, lost) = (report.ef, report.ann_recall_at_10, report.recall_lost);
     println!("seconds {:.3} ef {ef} ann_recall {recall:.4} lost {lost:.4}", report.building.as_secs_f64());
 }
