@@ -201,7 +201,7 @@ pub struct FusionRecord {
     pub reciprocal_ranks: Option<[f64; 3]>,
     /// 95 % interval of the fusion's gain in reciprocal rank over sparse alone.
     pub gain_interval: Option<[f64; 2]>,
-    /// 95 % interval of the fitted weight: the whole choice, made again on resampled questions.
+    /// 95 % interval of one weight for all: the whole choice, made again on resampled questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_interval: Option<[f64; 2]>,
 }
