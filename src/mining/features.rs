@@ -1,10 +1,12 @@
 //! What filters look at in a passage, computed once and kept for the queries that follow.
 
+use super::options::{MineOptions, RelativeMargin};
 use super::protect::Shelter;
 use crate::collection::{Ordinal, Passage};
 use crate::error::Result;
 use crate::eval::answers::Tokens;
 use crate::sparse::SparseIndex;
+use crate::text::shingles::Signature;
 use crate::text::twins::{Print, word_hash};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::HashMap;
@@ -26,13 +28,30 @@ pub(super) struct Features {
 }
 
 impl Features {
-    pub(super) fn of(passage: &Passage) -> Self {
-        Features {
-            tokens: Tokens::of(&passage.text),
-            print: Print::of(&passage.text),
-            title: word_hash(&passage.title),
-            sheltered: false,
-        }
+    pub(super) fn of(passage: &Passage, marks: Marks) -> Self {
+        let print = Print {
+            words: marks.words.then(|| word_hash(&passage.text)).flatten(),
+            signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
+        };
+        let (tokens, title) = (Tokens::of(&passage.text), word_hash(&passage.title));
+        Features { tokens, print, title, sheltered: false }
+    }
+}
+
+/// Which marks of twins anyone looks at: a signature costs more than all else about a passage.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    pub(super) words: bool,
+    pub(super) signature: bool,
+}
+
+impl Marks {
+    fn of(options: &MineOptions, shelter: &Shelter) -> Self {
+        let filters = &options.filters;
+        let all = options.audit.is_some()
+            || matches!(filters.relative_margin, Some(RelativeMargin::Auto))
+            || !shelter.is_empty();
+        Marks { words: all || filters.exact_duplicate, signature: all || filters.near_duplicate.is_some() }
     }
 }
 
@@ -40,16 +59,17 @@ impl Features {
 pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
     shelter: &'a Shelter,
+    marks: Marks,
     kept: HashMap<Ordinal, Arc<Features>>,
 }
 
 impl<'a> Cache<'a> {
-    pub(super) fn new(sparse: &'a SparseIndex, shelter: &'a Shelter) -> Self {
-        Cache { sparse, shelter, kept: HashMap::new() }
+    pub(super) fn new(sparse: &'a SparseIndex, options: &MineOptions, shelter: &'a Shelter) -> Self {
+        Cache { sparse, shelter, marks: Marks::of(options, shelter), kept: HashMap::new() }
     }
 
     fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
-        let mut features = Features::of(&self.sparse.passage(ordinal)?);
+        let mut features = Features::of(&self.sparse.passage(ordinal)?, self.marks);
         features.sheltered = self.shelter.repeats(&features);
         Ok(Arc::new(features))
     }
