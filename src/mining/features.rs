@@ -12,12 +12,12 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Passages kept between blocks of queries, about 2 KB each.
-const KEPT: usize = 1 << 15;
+/// Passages kept between blocks of queries, at most about 2 KB each.
+const KEPT: usize = 1 << 16;
 
 /// A passage as filters see it.
 pub(super) struct Features {
-    /// Tokens of the text, for answers.
+    /// Tokens of the text, for answers; none where nobody asks for answers.
     pub(super) tokens: Tokens,
     /// What the text's twins are known by.
     pub(super) print: Print,
@@ -33,14 +33,15 @@ impl Features {
             words: marks.words.then(|| word_hash(&passage.text)).flatten(),
             signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
         };
-        let (tokens, title) = (Tokens::of(&passage.text), word_hash(&passage.title));
+        let (tokens, title) = (Tokens::of(if marks.tokens { &passage.text } else { "" }), word_hash(&passage.title));
         Features { tokens, print, title, sheltered: false }
     }
 }
 
-/// Which marks of twins anyone looks at: a signature costs more than all else about a passage.
+/// What of a text anyone looks at: a signature costs more than all else about a passage, tokens more than the search.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
+    pub(super) tokens: bool,
     pub(super) words: bool,
     pub(super) signature: bool,
 }
@@ -51,7 +52,11 @@ impl Marks {
         let all = options.audit.is_some()
             || matches!(filters.relative_margin, Some(RelativeMargin::Auto))
             || !shelter.is_empty();
-        Marks { words: all || filters.exact_duplicate, signature: all || filters.near_duplicate.is_some() }
+        Marks {
+            tokens: all || filters.answers.is_some(),
+            words: all || filters.exact_duplicate,
+            signature: all || filters.near_duplicate.is_some(),
+        }
     }
 }
 

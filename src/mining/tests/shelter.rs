@@ -113,7 +113,7 @@ fn twins_are_found_as_by_comparing_all() {
     });
     let options = MineOptions::default();
     let shelter = protected(&lab.searcher, &[held_out], &options).unwrap();
-    let marks = Marks { words: true, signature: true };
+    let marks = Marks { tokens: true, words: true, signature: true };
     let features: Vec<Features> = passages.iter().map(|passage| Features::of(passage, marks)).collect();
     let mut twins = 0;
     for mine in features.iter().skip(1).step_by(2) {
