@@ -33,7 +33,8 @@ impl Features {
             words: marks.words.then(|| word_hash(&passage.text)).flatten(),
             signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
         };
-        let (tokens, title) = (Tokens::of(if marks.tokens { &passage.text } else { "" }), word_hash(&passage.title));
+        let (tokens, title) =
+            (Tokens::of(if marks.tokens { passage.text.as_str() } else { "" }), word_hash(&passage.title));
         Features { tokens, print, title, sheltered: false }
     }
 }
