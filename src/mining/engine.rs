@@ -84,7 +84,7 @@ impl<'a> Engine<'a> {
             options,
             shelter,
             margins: vec![None; options.mix.parts().len()],
-            cache: Cache::new(sparse, shelter),
+            cache: Cache::new(sparse, options, shelter),
             teacher: options.rescore.as_ref().map(|rescore| Teacher::new(rescore, sparse)),
         }
     }

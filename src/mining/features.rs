@@ -1,21 +1,23 @@
 //! What filters look at in a passage, computed once and kept for the queries that follow.
 
+use super::options::{MineOptions, RelativeMargin};
 use super::protect::Shelter;
 use crate::collection::{Ordinal, Passage};
 use crate::error::Result;
 use crate::eval::answers::Tokens;
 use crate::sparse::SparseIndex;
+use crate::text::shingles::Signature;
 use crate::text::twins::{Print, word_hash};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Passages kept between blocks of queries, about 2 KB each.
-const KEPT: usize = 1 << 15;
+/// Passages kept between blocks of queries, at most about 2 KB each.
+const KEPT: usize = 1 << 16;
 
 /// A passage as filters see it.
 pub(super) struct Features {
-    /// Tokens of the text, for answers.
+    /// Tokens of the text, for answers; none where nobody asks for answers.
     pub(super) tokens: Tokens,
     /// What the text's twins are known by.
     pub(super) print: Print,
@@ -26,12 +28,35 @@ pub(super) struct Features {
 }
 
 impl Features {
-    pub(super) fn of(passage: &Passage) -> Self {
-        Features {
-            tokens: Tokens::of(&passage.text),
-            print: Print::of(&passage.text),
-            title: word_hash(&passage.title),
-            sheltered: false,
+    pub(super) fn of(passage: &Passage, marks: Marks) -> Self {
+        let print = Print {
+            words: marks.words.then(|| word_hash(&passage.text)).flatten(),
+            signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
+        };
+        let (tokens, title) =
+            (Tokens::of(if marks.tokens { passage.text.as_str() } else { "" }), word_hash(&passage.title));
+        Features { tokens, print, title, sheltered: false }
+    }
+}
+
+/// What of a text anyone looks at: a signature costs more than all else about a passage, tokens more than the search.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    pub(super) tokens: bool,
+    pub(super) words: bool,
+    pub(super) signature: bool,
+}
+
+impl Marks {
+    fn of(options: &MineOptions, shelter: &Shelter) -> Self {
+        let filters = &options.filters;
+        let all = options.audit.is_some()
+            || matches!(filters.relative_margin, Some(RelativeMargin::Auto))
+            || !shelter.is_empty();
+        Marks {
+            tokens: all || filters.answers.is_some(),
+            words: all || filters.exact_duplicate,
+            signature: all || filters.near_duplicate.is_some(),
         }
     }
 }
@@ -40,16 +65,17 @@ impl Features {
 pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
     shelter: &'a Shelter,
+    marks: Marks,
     kept: HashMap<Ordinal, Arc<Features>>,
 }
 
 impl<'a> Cache<'a> {
-    pub(super) fn new(sparse: &'a SparseIndex, shelter: &'a Shelter) -> Self {
-        Cache { sparse, shelter, kept: HashMap::new() }
+    pub(super) fn new(sparse: &'a SparseIndex, options: &MineOptions, shelter: &'a Shelter) -> Self {
+        Cache { sparse, shelter, marks: Marks::of(options, shelter), kept: HashMap::new() }
     }
 
     fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
-        let mut features = Features::of(&self.sparse.passage(ordinal)?);
+        let mut features = Features::of(&self.sparse.passage(ordinal)?, self.marks);
         features.sheltered = self.shelter.repeats(&features);
         Ok(Arc::new(features))
     }
