@@ -7,7 +7,7 @@
 //! A query's result depends on the query, the index and the options alone; blocks only share work.
 
 use super::audit::Suspicion;
-use super::candidates::{Candidate, Offer, offers};
+use super::candidates::{Candidate, Dense, Offer, offers};
 use super::features::Cache;
 use super::filter::{self, Filter, Signs};
 use super::options::{MineOptions, Shortfall};
@@ -18,14 +18,15 @@ use super::rescore::{Teacher, Yardstick};
 use super::sample::pick;
 use super::source::Source;
 use crate::collection::examples::{ExamplePassage, Provenance, TrainingExample};
+use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
-use crate::encoder::contract::Role;
+use crate::encoder::contract::{Embeddings, Role};
 use crate::error::{Error, Result};
 use crate::eval::answers::{Answers, Matching};
 use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
-use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mines block after block.
@@ -96,15 +97,18 @@ impl<'a> Engine<'a> {
             asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
         }
         let rows = self.encode(&asked)?;
+        let found = self.search_dense(rows.as_ref())?;
         let yardsticks = match &self.teacher {
             Some(teacher) => teacher.yardsticks(&asked)?.into_iter().map(Some).collect(),
             None => vec![None; asked.len()],
         };
         let this = &*self;
-        let ready: Vec<_> = asked.into_iter().zip(yardsticks).zip(rows).collect();
+        let dense = |i: usize| Some(Dense { row: rows.as_ref()?.row(i), found: found.get(i)? });
+        let ready: Vec<_> = asked.into_iter().zip(yardsticks).collect();
         let mut looked: Vec<Looked> = ready
             .into_par_iter()
-            .map(|((asked, yardstick), row)| this.search(asked, yardstick, row.as_deref()))
+            .enumerate()
+            .map(|(i, (asked, yardstick))| this.search(asked, yardstick, dense(i)))
             .collect::<Result<_>>()?;
         let reads = filter::reads_texts(&self.options.filters, self.shelter);
         if reads || everything {
@@ -127,21 +131,30 @@ impl<'a> Engine<'a> {
         Ok(looked)
     }
 
-    fn encode(&self, asked: &[Asked]) -> Result<Vec<Option<Vec<f32>>>> {
+    /// The questions' rows, where any source needs them.
+    fn encode(&self, asked: &[Asked]) -> Result<Option<Embeddings>> {
         if !self.options.mix.needs_dense() || asked.is_empty() {
-            return Ok(vec![None; asked.len()]);
+            return Ok(None);
         }
         let encoder = self.searcher.question_encoder();
         let encoder = encoder.ok_or_else(|| Error::bug("the searcher was opened without an encoder"))?;
         let texts: Vec<_> = asked.iter().map(|asked| text::nfc(&asked.query.text)).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let rows = encoder.encode(&texts, Role::Query)?;
-        Ok((0..asked.len()).map(|i| Some(rows.row(i).to_vec())).collect())
+        encoder.encode(&texts, Role::Query).map(Some)
     }
 
-    fn search(&self, asked: Asked, yardstick: Option<Yardstick>, row: Option<&[f32]>) -> Result<Looked> {
+    /// What the dense side finds for each row: all of them at once, which costs less than one after the other.
+    fn search_dense(&self, rows: Option<&Embeddings>) -> Result<Vec<Ranking<Ordinal>>> {
+        let Some(rows) = rows else { return Ok(Vec::new()) };
+        let index = self.searcher.index();
+        let side = index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))?;
+        let rows: Vec<&[f32]> = (0..rows.len()).map(|i| rows.row(i)).collect();
+        side.search_many(&rows, self.options.reach().min(index.len()), self.options.how)
+    }
+
+    fn search(&self, asked: Asked, yardstick: Option<Yardstick>, dense: Option<Dense<'_>>) -> Result<Looked> {
         let question = text::nfc(&asked.query.text);
-        let offers = offers(self.searcher, &question, row, &asked.ordinals, self.options)?;
+        let offers = offers(self.searcher, &question, dense, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
                 let filters = &self.options.filters;

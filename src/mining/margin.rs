@@ -68,7 +68,7 @@ pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Asked>, options: &MineOpt
     let mut seen: Vec<Vec<Vec<Seen>>> = parts.iter().map(|_| Vec::new()).collect();
     let mut sample = sample.into_iter().peekable();
     while sample.peek().is_some() {
-        for looked in engine.look(sample.by_ref().take(super::BLOCK).collect(), true)? {
+        for looked in engine.look(sample.by_ref().take(super::block(options)).collect(), true)? {
             for (part, seen) in seen.iter_mut().enumerate() {
                 seen.extend(gaps(&looked, part));
             }

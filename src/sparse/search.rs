@@ -107,9 +107,8 @@ impl SparseIndex {
         if !passages.is_sorted() {
             return Err(Error::bug("passages to be scored must be in ascending order"));
         }
-        if let Some(last) = passages.last() {
-            self.locate(*last)?;
-        }
+        let Some(last) = passages.last() else { return Ok(Vec::new()) };
+        self.locate(*last)?;
         guard(&self.folder, || {
             let terms = self.query_terms(text, weighting)?;
             let mut scores = vec![0.0; passages.len()];
