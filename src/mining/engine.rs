@@ -92,9 +92,12 @@ impl<'a> Engine<'a> {
 
     /// Searches and filters a block of queries; with `everything`, also signs of candidates that are kept out anyway.
     pub(super) fn look(&mut self, mut asked: Vec<Asked>, everything: bool) -> Result<Vec<Looked>> {
-        self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
-        for asked in &mut asked {
-            asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
+        let reads = everything || filter::reads_texts(&self.options.filters, self.shelter);
+        if reads {
+            self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
+            for asked in &mut asked {
+                asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
+            }
         }
         let rows = self.encode(&asked)?;
         let found = self.search_dense(rows.as_ref())?;
@@ -110,8 +113,7 @@ impl<'a> Engine<'a> {
             .enumerate()
             .map(|(i, (asked, yardstick))| this.search(asked, yardstick, dense(i)))
             .collect::<Result<_>>()?;
-        let reads = filter::reads_texts(&self.options.filters, self.shelter);
-        if reads || everything {
+        if reads {
             let open = |looked: &Looked| -> Vec<Ordinal> {
                 let all = looked.candidates();
                 all.filter(|(_, verdict)| wanted(*verdict, everything)).map(|(ordinal, _)| ordinal).collect()
@@ -173,11 +175,12 @@ impl<'a> Engine<'a> {
             for (candidate, verdict) in offer.candidates.iter().zip(verdicts) {
                 let mut sign = Signs::default();
                 if wanted(*verdict, everything) {
-                    let features = self.cache.of(candidate.ordinal)?;
-                    *verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
-                    if everything {
-                        sign = Signs::of(&features, asked);
-                    }
+                    self.cache.with(candidate.ordinal, |features| {
+                        *verdict = verdict.or_else(|| filter::by_text(features, asked, &self.options.filters));
+                        if everything {
+                            sign = Signs::of(features, asked);
+                        }
+                    })?;
                 }
                 seen.push(sign);
             }
@@ -246,7 +249,7 @@ impl<'a> Engine<'a> {
         self.relabel(looked, &mut example)?;
         let mut picks = Vec::with_capacity(taken.len());
         for (source, candidate, positive, fills) in taken {
-            let passage = self.searcher.index().sparse().passage(candidate.ordinal)?;
+            let passage = self.cache.passage(candidate.ordinal)?;
             let suspicion = match options.audit {
                 Some(_) => self.suspect(looked, &candidate, &passage)?,
                 None => Suspicion::default(),
@@ -306,7 +309,7 @@ impl<'a> Engine<'a> {
                 if *verdict != Some(Filter::Relabelled) || !done.insert(candidate.ordinal) {
                     continue;
                 }
-                let passage = self.searcher.index().sparse().passage(candidate.ordinal)?;
+                let passage = self.cache.passage(candidate.ordinal)?;
                 let mut positive = self.negative(looked, *source, candidate, passage, false)?;
                 if let (Some(provenance), Some(yardstick)) = (&mut positive.provenance, &looked.yardstick) {
                     provenance.verdict = "positive".into();

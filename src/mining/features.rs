@@ -9,11 +9,13 @@ use crate::sparse::SparseIndex;
 use crate::text::shingles::Signature;
 use crate::text::twins::{Print, word_hash};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-/// Passages kept between blocks of queries, at most about 2 KB each.
-const KEPT: usize = 1 << 16;
+/// Passages kept between blocks of queries, about 2 KB each.
+const KEPT: usize = 1 << 17;
 
 /// A passage as filters see it.
 pub(super) struct Features {
@@ -25,17 +27,19 @@ pub(super) struct Features {
     pub(super) title: Option<u64>,
     /// A twin of what answers a protected question.
     pub(super) sheltered: bool,
+    /// The passage itself, since whoever survives is written.
+    pub(super) passage: Passage,
 }
 
 impl Features {
-    pub(super) fn of(passage: &Passage, marks: Marks) -> Self {
+    pub(super) fn of(passage: Passage, marks: Marks) -> Self {
         let print = Print {
             words: marks.words.then(|| word_hash(&passage.text)).flatten(),
             signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
         };
         let (tokens, title) =
             (Tokens::of(if marks.tokens { passage.text.as_str() } else { "" }), word_hash(&passage.title));
-        Features { tokens, print, title, sheltered: false }
+        Features { tokens, print, title, sheltered: false, passage }
     }
 }
 
@@ -66,23 +70,23 @@ pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
     shelter: &'a Shelter,
     marks: Marks,
-    kept: HashMap<Ordinal, Arc<Features>>,
+    kept: HashMap<Ordinal, Arc<Features>, BuildHasherDefault<Scatter>>,
 }
 
 impl<'a> Cache<'a> {
     pub(super) fn new(sparse: &'a SparseIndex, options: &MineOptions, shelter: &'a Shelter) -> Self {
-        Cache { sparse, shelter, marks: Marks::of(options, shelter), kept: HashMap::new() }
+        Cache { sparse, shelter, marks: Marks::of(options, shelter), kept: HashMap::default() }
     }
 
     fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
-        let mut features = Features::of(&self.sparse.passage(ordinal)?, self.marks);
+        let mut features = Features::of(self.sparse.passage(ordinal)?, self.marks);
         features.sheltered = self.shelter.repeats(&features);
         Ok(Arc::new(features))
     }
 
     /// Makes sure of some passages, all cores at work.
     pub(super) fn load(&mut self, mut wanted: Vec<Ordinal>) -> Result<()> {
-        wanted.sort_unstable();
+        wanted.par_sort_unstable();
         wanted.dedup();
         // The queries of one article follow each other, so what a block met is likely met by the next one.
         if self.kept.len() > KEPT {
@@ -102,5 +106,41 @@ impl<'a> Cache<'a> {
             Some(features) => Ok(Arc::clone(features)),
             None => self.look(ordinal),
         }
+    }
+
+    /// What a function says of a passage's features, loaded or not.
+    pub(super) fn with<T>(&self, ordinal: Ordinal, look: impl FnOnce(&Features) -> T) -> Result<T> {
+        match self.kept.get(&ordinal) {
+            // Not as a copy of the pointer, whose count all threads would write to.
+            Some(features) => Ok(look(features)),
+            None => Ok(look(&*self.look(ordinal)?)),
+        }
+    }
+
+    /// A passage, from memory where it is there.
+    pub(super) fn passage(&self, ordinal: Ordinal) -> Result<Passage> {
+        match self.kept.get(&ordinal) {
+            Some(features) => Ok(features.passage.clone()),
+            None => self.sparse.passage(ordinal),
+        }
+    }
+}
+
+/// Scatters ordinals over a table: a million look-ups a run are worth more than safety from chosen keys, which ordinals are
+/// not.
+#[derive(Default)]
+struct Scatter(u64);
+
+impl Hasher for Scatter {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = crate::random::scramble(self.0 ^ u64::from(number));
     }
 }
