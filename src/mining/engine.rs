@@ -10,7 +10,7 @@ use super::audit::Suspicion;
 use super::candidates::{Candidate, Dense, Offer, offers};
 use super::features::Cache;
 use super::filter::{self, Filter, Signs};
-use super::options::{MineOptions, Shortfall};
+use super::options::{MineOptions, Sampling, Shortfall};
 use super::protect::Shelter;
 use super::question::{Asked, example_passage};
 use super::report::Outcome;
@@ -26,7 +26,7 @@ use crate::eval::answers::{Answers, Matching};
 use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mines block after block.
@@ -90,6 +90,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// How many passages are searched.
+    pub(super) fn passages(&self) -> usize {
+        self.searcher.index().len()
+    }
+
     /// Searches and filters a block of queries; with `everything`, also signs of candidates that are kept out anyway.
     pub(super) fn look(&mut self, mut asked: Vec<Asked>, everything: bool) -> Result<Vec<Looked>> {
         let reads = everything || filter::reads_texts(&self.options.filters, self.shelter);
@@ -114,13 +119,7 @@ impl<'a> Engine<'a> {
             .map(|(i, (asked, yardstick))| this.search(asked, yardstick, dense(i)))
             .collect::<Result<_>>()?;
         if reads {
-            let open = |looked: &Looked| -> Vec<Ordinal> {
-                let all = looked.candidates();
-                all.filter(|(_, verdict)| wanted(*verdict, everything)).map(|(ordinal, _)| ordinal).collect()
-            };
-            self.cache.load(looked.iter().flat_map(open).collect())?;
-            let this = &*self;
-            looked.par_iter_mut().try_for_each(|looked| this.read(looked, everything))?;
+            self.read(&mut looked, everything)?;
         }
         if let Some(teacher) = &mut self.teacher {
             let open = |looked: &Looked| -> Vec<Ordinal> {
@@ -130,6 +129,8 @@ impl<'a> Engine<'a> {
             let teacher = &*teacher;
             looked.par_iter_mut().try_for_each(|looked| ask_again(teacher, looked))?;
         }
+        let options = self.options;
+        self.cache.hold(looked.par_iter().flat_map_iter(|looked| best(looked, options)).collect())?;
         Ok(looked)
     }
 
@@ -168,24 +169,36 @@ impl<'a> Engine<'a> {
         Ok(Looked { asked, offers, verdicts, signs: Vec::new(), yardstick, teacher: BTreeMap::new() })
     }
 
-    fn read(&self, looked: &mut Looked, everything: bool) -> Result<()> {
-        let Looked { asked, offers, verdicts, signs, .. } = looked;
-        for (offer, verdicts) in offers.iter().zip(verdicts) {
-            let mut seen = Vec::new();
-            for (candidate, verdict) in offer.candidates.iter().zip(verdicts) {
-                let mut sign = Signs::default();
-                if wanted(*verdict, everything) {
-                    self.cache.with(candidate.ordinal, |features| {
-                        *verdict = verdict.or_else(|| filter::by_text(features, asked, &self.options.filters));
-                        if everything {
-                            sign = Signs::of(features, asked);
-                        }
-                    })?;
-                }
-                seen.push(sign);
+    /// Asks the filters that look at texts: passage by passage, since one text is looked at for many questions.
+    fn read(&mut self, looked: &mut [Looked], everything: bool) -> Result<()> {
+        let mut places: Vec<Place> =
+            looked.par_iter().enumerate().flat_map_iter(|(number, looked)| looked.open(number, everything)).collect();
+        places.par_sort_unstable();
+        self.cache.load(places.iter().map(|place| place.ordinal).collect())?;
+        let passages: Vec<&[Place]> = places.chunk_by(|a, b| a.ordinal == b.ordinal).collect();
+        let shared = &*looked;
+        let said = passages.par_iter().with_min_len(64).map(|places| {
+            let features = self.cache.of(places[0].ordinal)?;
+            let say = |place: &Place| {
+                let Looked { asked, verdicts, .. } = &shared[place.looked as usize];
+                let verdict = verdicts[place.part as usize][place.at as usize];
+                let verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
+                (verdict, everything.then(|| Signs::of(&features, asked)))
+            };
+            Ok(places.iter().map(say).collect::<Vec<_>>())
+        });
+        let said: Vec<Vec<(Option<Filter>, Option<Signs>)>> = said.collect::<Result<_>>()?;
+        if everything {
+            for looked in looked.iter_mut() {
+                looked.signs = looked.verdicts.iter().map(|verdicts| vec![Signs::default(); verdicts.len()]).collect();
             }
-            if everything {
-                signs.push(seen);
+        }
+        for (place, (verdict, signs)) in places.iter().zip(said.into_iter().flatten()) {
+            let looked = &mut looked[place.looked as usize];
+            let (part, at) = (place.part as usize, place.at as usize);
+            looked.verdicts[part][at] = verdict;
+            if let Some(signs) = signs {
+                looked.signs[part][at] = signs;
             }
         }
         Ok(())
@@ -364,6 +377,27 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// Where a candidate stands: the passage, the question's number in its block, the part of the mix, its number there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    ordinal: Ordinal,
+    looked: u32,
+    part: u32,
+    at: u32,
+}
+
+/// The survivors that are taken where the best are.
+fn best<'l>(looked: &'l Looked, options: &'l MineOptions) -> impl Iterator<Item = Ordinal> + 'l {
+    let best = match options.sampling {
+        Sampling::Top => options.negatives,
+        Sampling::Random | Sampling::Softmax => 0,
+    };
+    looked.offers.iter().zip(&looked.verdicts).flat_map(move |(offer, verdicts)| {
+        let open = offer.candidates.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
+        open.take(best).map(|(candidate, _)| candidate.ordinal)
+    })
+}
+
 /// What was drawn blindly for one query.
 struct Drawing {
     taken: BTreeSet<Ordinal>,
@@ -372,6 +406,19 @@ struct Drawing {
 }
 
 impl Looked {
+    /// The candidates whose texts have to be read; `number` is the question's in its block.
+    fn open(&self, number: usize, everything: bool) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (part, (offer, verdicts)) in self.offers.iter().zip(&self.verdicts).enumerate() {
+            for (at, (Candidate { ordinal, .. }, verdict)) in offer.candidates.iter().zip(verdicts).enumerate() {
+                if wanted(*verdict, everything) {
+                    places.push(Place { ordinal: *ordinal, looked: number as u32, part: part as u32, at: at as u32 });
+                }
+            }
+        }
+        places
+    }
+
     /// Every candidate of every source with its verdict.
     fn candidates(&self) -> impl Iterator<Item = (Ordinal, Option<Filter>)> + '_ {
         let pairs = self.offers.iter().zip(&self.verdicts);

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-/// Passages kept between blocks of queries, about 2 KB each.
+/// Passages kept between blocks of queries, about 1 KB each, with a signature half as much again.
 const KEPT: usize = 1 << 17;
 
 /// A passage as filters see it.
@@ -27,19 +27,17 @@ pub(super) struct Features {
     pub(super) title: Option<u64>,
     /// A twin of what answers a protected question.
     pub(super) sheltered: bool,
-    /// The passage itself, since whoever survives is written.
-    pub(super) passage: Passage,
 }
 
 impl Features {
-    pub(super) fn of(passage: Passage, marks: Marks) -> Self {
+    pub(super) fn of(passage: &Passage, marks: Marks) -> Self {
         let print = Print {
             words: marks.words.then(|| word_hash(&passage.text)).flatten(),
             signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
         };
         let (tokens, title) =
             (Tokens::of(if marks.tokens { passage.text.as_str() } else { "" }), word_hash(&passage.title));
-        Features { tokens, print, title, sheltered: false, passage }
+        Features { tokens, print, title, sheltered: false }
     }
 }
 
@@ -70,24 +68,38 @@ pub(super) struct Cache<'a> {
     sparse: &'a SparseIndex,
     shelter: &'a Shelter,
     marks: Marks,
-    kept: HashMap<Ordinal, Arc<Features>, BuildHasherDefault<Scatter>>,
+    kept: ByOrdinal<Arc<Features>>,
+    /// Passages that are likely to be written next.
+    texts: ByOrdinal<Passage>,
 }
 
 impl<'a> Cache<'a> {
     pub(super) fn new(sparse: &'a SparseIndex, options: &MineOptions, shelter: &'a Shelter) -> Self {
-        Cache { sparse, shelter, marks: Marks::of(options, shelter), kept: HashMap::default() }
+        Cache {
+            sparse,
+            shelter,
+            marks: Marks::of(options, shelter),
+            kept: ByOrdinal::default(),
+            texts: ByOrdinal::default(),
+        }
     }
 
     fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
-        let mut features = Features::of(self.sparse.passage(ordinal)?, self.marks);
+        let mut features = Features::of(&self.sparse.passage(ordinal)?, self.marks);
         features.sheltered = self.shelter.repeats(&features);
         Ok(Arc::new(features))
     }
 
-    /// Makes sure of some passages, all cores at work.
-    pub(super) fn load(&mut self, mut wanted: Vec<Ordinal>) -> Result<()> {
-        wanted.par_sort_unstable();
-        wanted.dedup();
+    /// Keeps the texts of these passages at hand, and no others. In their order they share blocks, which are unpacked once.
+    pub(super) fn hold(&mut self, wanted: Vec<Ordinal>) -> Result<()> {
+        let read = |ordinal: &Ordinal| Ok((*ordinal, self.sparse.passage(*ordinal)?));
+        self.texts = sorted(wanted).par_iter().map(read).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Makes sure of the features of some passages, all cores at work.
+    pub(super) fn load(&mut self, wanted: Vec<Ordinal>) -> Result<()> {
+        let mut wanted = sorted(wanted);
         // The queries of one article follow each other, so what a block met is likely met by the next one.
         if self.kept.len() > KEPT {
             self.kept.clear();
@@ -108,26 +120,26 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// What a function says of a passage's features, loaded or not.
-    pub(super) fn with<T>(&self, ordinal: Ordinal, look: impl FnOnce(&Features) -> T) -> Result<T> {
-        match self.kept.get(&ordinal) {
-            // Not as a copy of the pointer, whose count all threads would write to.
-            Some(features) => Ok(look(features)),
-            None => Ok(look(&*self.look(ordinal)?)),
-        }
-    }
-
-    /// A passage, from memory where it is there.
+    /// A passage, at hand or not.
     pub(super) fn passage(&self, ordinal: Ordinal) -> Result<Passage> {
-        match self.kept.get(&ordinal) {
-            Some(features) => Ok(features.passage.clone()),
+        match self.texts.get(&ordinal) {
+            Some(passage) => Ok(passage.clone()),
             None => self.sparse.passage(ordinal),
         }
     }
 }
 
-/// Scatters ordinals over a table: a million look-ups a run are worth more than safety from chosen keys, which ordinals are
-/// not.
+/// Ascending, each once.
+fn sorted(mut ordinals: Vec<Ordinal>) -> Vec<Ordinal> {
+    ordinals.par_sort_unstable();
+    ordinals.dedup();
+    ordinals
+}
+
+/// A table by ordinal.
+type ByOrdinal<T> = HashMap<Ordinal, T, BuildHasherDefault<Scatter>>;
+
+/// Scatters ordinals over a table; nobody chooses them, so they need no keyed hash.
 #[derive(Default)]
 struct Scatter(u64);
 

@@ -109,7 +109,10 @@ pub fn mine_pairs(
         }
         let mut drawn = drawn.into_iter().peekable();
         while drawn.peek().is_some() {
-            let block = drawn.by_ref().take(super::block(&options)).map(|drawn| Prepared::Ask(Box::new(drawn.asked())));
+            let block = drawn
+                .by_ref()
+                .take(super::block(&options, searcher.index().len()))
+                .map(|drawn| Prepared::Ask(Box::new(drawn.asked())));
             session.block(block.collect(), &Quiet(progress), take)?;
         }
     }
