@@ -46,26 +46,23 @@ pub(super) struct Offer {
     pub(super) positive: Option<f64>,
 }
 
-/// What the dense side says of one question.
+/// What the sides found for one question; `None` where a side was not asked.
 #[derive(Clone, Copy)]
-pub(super) struct Dense<'a> {
-    /// The question's vector, `[d]`.
-    pub(super) row: &'a [f32],
-    /// The best passages by it.
-    pub(super) found: &'a Ranking<Ordinal>,
+pub(super) struct Found<'a> {
+    pub(super) sparse: Option<&'a Ranking<Ordinal>>,
+    /// With the question's vector, `[d]`.
+    pub(super) dense: Option<(&'a [f32], &'a Ranking<Ordinal>)>,
 }
 
-/// Searches the sparse side for one question and joins what the dense side found, where any source needs it. Gives one
-/// offer a source.
+/// Makes offers of what the sides found for one question, one a source.
 pub(super) fn offers(
     searcher: &Searcher,
     question: &str,
-    dense: Option<Dense<'_>>,
+    found: Found<'_>,
     positives: &[Ordinal],
     options: &MineOptions,
 ) -> Result<Vec<Offer>> {
-    let ranked = options.mix.parts().iter().any(|(source, _)| *source != Source::Random);
-    let places = if ranked { sides(searcher, question, dense, positives, options)? } else { Vec::new() };
+    let places = sides(searcher, question, found, positives, options)?;
     let lowest = |score: &dyn Fn(&Places) -> Option<f64>| {
         let scores = positives.iter().filter_map(|ordinal| place_of(&places, *ordinal).and_then(score));
         scores.min_by(f64::total_cmp)
@@ -107,22 +104,20 @@ fn place_of(places: &[(Ordinal, Places)], ordinal: Ordinal) -> Option<&Places> {
     places.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok().map(|at| &places[at].1)
 }
 
-/// Searches the sparse side, where it has a say, and scores on each side what only the other one found, and the positives.
+/// Joins what the sides found, and scores on each side what only the other one found, and the positives.
 fn sides(
     searcher: &Searcher,
     question: &str,
-    dense: Option<Dense<'_>>,
+    found: Found<'_>,
     positives: &[Ordinal],
     options: &MineOptions,
 ) -> Result<AllPlaces> {
     let index = searcher.index();
-    let sparse = match options.searches_sparse() {
-        true => index.sparse().search(question, &options.weighting, options.reach().min(index.len()))?,
-        false => Ranking::default(),
-    };
     let mut places: AllPlaces = positives.iter().map(|ordinal| (*ordinal, Places::default())).collect();
-    places.extend(ranks(&sparse).map(|(ordinal, place)| (ordinal, Places { sparse: Some(place), dense: None })));
-    if let Some(Dense { found, .. }) = &dense {
+    if let Some(found) = found.sparse {
+        places.extend(ranks(found).map(|(ordinal, place)| (ordinal, Places { sparse: Some(place), dense: None })));
+    }
+    if let Some((_, found)) = found.dense {
         places.extend(ranks(found).map(|(ordinal, place)| (ordinal, Places { sparse: None, dense: Some(place) })));
     }
     places.sort_unstable_by_key(|(ordinal, _)| *ordinal);
@@ -134,12 +129,12 @@ fn sides(
         }
         same
     });
-    if options.searches_sparse() {
+    if found.sparse.is_some() {
         let missing = absent(&places, |places| places.sparse);
         let scores = index.sparse().score(question, &options.weighting, &missing)?;
         complete(&mut places, |places| &mut places.sparse, scores);
     }
-    if let Some(Dense { row, .. }) = dense {
+    if let Some((row, _)) = found.dense {
         let side = index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))?;
         let scores = side.score(row, &absent(&places, |places| places.dense))?;
         complete(&mut places, |places| &mut places.dense, scores);

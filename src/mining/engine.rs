@@ -7,7 +7,7 @@
 //! A query's result depends on the query, the index and the options alone; blocks only share work.
 
 use super::audit::Suspicion;
-use super::candidates::{Candidate, Dense, Offer, offers};
+use super::candidates::{Candidate, Found, Offer, offers};
 use super::features::Cache;
 use super::filter::{self, Filter, Signs};
 use super::options::{MineOptions, Sampling, Shortfall};
@@ -27,6 +27,7 @@ use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mines block after block.
@@ -104,20 +105,33 @@ impl<'a> Engine<'a> {
                 asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
             }
         }
-        let rows = self.encode(&asked)?;
-        let found = self.search_dense(rows.as_ref())?;
+        let questions: Vec<Cow<'_, str>> = asked.iter().map(|asked| text::nfc(&asked.query.text)).collect();
+        let questions: Vec<&str> = questions.iter().map(AsRef::as_ref).collect();
+        let sparse = self.search_sparse(&questions)?;
+        let rows = self.encode(&questions)?;
+        let dense = self.search_dense(rows.as_ref())?;
         let yardsticks = match &self.teacher {
             Some(teacher) => teacher.yardsticks(&asked)?.into_iter().map(Some).collect(),
             None => vec![None; asked.len()],
         };
         let this = &*self;
-        let dense = |i: usize| Some(Dense { row: rows.as_ref()?.row(i), found: found.get(i)? });
-        let ready: Vec<_> = asked.into_iter().zip(yardsticks).collect();
-        let mut looked: Vec<Looked> = ready
-            .into_par_iter()
-            .enumerate()
-            .map(|(i, (asked, yardstick))| this.search(asked, yardstick, dense(i)))
-            .collect::<Result<_>>()?;
+        let found = |i: usize| Found {
+            sparse: sparse.as_ref().map(|sparse| &sparse[i]),
+            dense: rows.as_ref().map(|rows| (rows.row(i), &dense[i])),
+        };
+        let judge = |(i, asked): (usize, &Asked)| this.judge_places(questions[i], asked, found(i));
+        let judged: Vec<_> = asked.par_iter().enumerate().map(judge).collect::<Result<_>>()?;
+        drop((sparse, dense, questions));
+        let together = asked.into_iter().zip(yardsticks).zip(judged);
+        let together = together.map(|((asked, yardstick), (offers, verdicts))| Looked {
+            asked,
+            offers,
+            verdicts,
+            signs: Vec::new(),
+            yardstick,
+            teacher: BTreeMap::new(),
+        });
+        let mut looked: Vec<Looked> = together.collect();
         if reads {
             self.read(&mut looked, everything)?;
         }
@@ -135,15 +149,21 @@ impl<'a> Engine<'a> {
     }
 
     /// The questions' rows, where any source needs them.
-    fn encode(&self, asked: &[Asked]) -> Result<Option<Embeddings>> {
-        if !self.options.mix.needs_dense() || asked.is_empty() {
+    fn encode(&self, questions: &[&str]) -> Result<Option<Embeddings>> {
+        if !self.options.mix.needs_dense() || questions.is_empty() {
             return Ok(None);
         }
         let encoder = self.searcher.question_encoder();
         let encoder = encoder.ok_or_else(|| Error::bug("the searcher was opened without an encoder"))?;
-        let texts: Vec<_> = asked.iter().map(|asked| text::nfc(&asked.query.text)).collect();
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        encoder.encode(&texts, Role::Query).map(Some)
+        encoder.encode(questions, Role::Query).map(Some)
+    }
+
+    /// What the sparse side finds for each question, where it is searched.
+    fn search_sparse(&self, questions: &[&str]) -> Result<Option<Vec<Ranking<Ordinal>>>> {
+        let sparse = self.searcher.index().sparse();
+        let depth = self.options.reach().min(sparse.len());
+        let search = || sparse.search_many(questions, &self.options.weighting, depth);
+        self.options.searches_sparse().then(search).transpose()
     }
 
     /// What the dense side finds for each row: all of them at once, which costs less than one after the other.
@@ -155,18 +175,23 @@ impl<'a> Engine<'a> {
         side.search_many(&rows, self.options.reach().min(index.len()), self.options.how)
     }
 
-    fn search(&self, asked: Asked, yardstick: Option<Yardstick>, dense: Option<Dense<'_>>) -> Result<Looked> {
-        let question = text::nfc(&asked.query.text);
-        let offers = offers(self.searcher, &question, dense, &asked.ordinals, self.options)?;
+    /// What the sources offer a question, and what the filters say that look at places and scores.
+    fn judge_places(
+        &self,
+        question: &str,
+        asked: &Asked,
+        found: Found<'_>,
+    ) -> Result<(Vec<Offer>, Vec<Vec<Option<Filter>>>)> {
+        let offers = offers(self.searcher, question, found, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
                 let filters = &self.options.filters;
-                filter::by_place(candidate, &asked, offer.positive, self.margins[part], filters, self.shelter)
+                filter::by_place(candidate, asked, offer.positive, self.margins[part], filters, self.shelter)
             };
             offer.candidates.iter().map(judge).collect()
         };
         let verdicts = offers.iter().enumerate().map(by_place).collect();
-        Ok(Looked { asked, offers, verdicts, signs: Vec::new(), yardstick, teacher: BTreeMap::new() })
+        Ok((offers, verdicts))
     }
 
     /// Asks the filters that look at texts: passage by passage, since one text is looked at for many questions.

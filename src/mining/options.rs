@@ -276,8 +276,11 @@ impl MineOptions {
 
     /// Whether the sparse side is searched: for a source, or to tell a negative's place there.
     pub(super) fn searches_sparse(&self) -> bool {
-        let dense_alone = |source: &Source| matches!(source, Source::Dense | Source::Random);
-        self.traced || self.audit.is_some() || !self.mix.parts().iter().all(|(source, _)| dense_alone(source))
+        let any = |asks: fn(Source) -> bool| self.mix.parts().iter().any(|(source, _)| asks(*source));
+        match self.traced || self.audit.is_some() {
+            true => any(|source| source != Source::Random),
+            false => any(|source| !matches!(source, Source::Dense | Source::Random)),
+        }
     }
 
     /// Refuses options that contradict themselves.
