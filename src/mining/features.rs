@@ -23,20 +23,20 @@ pub(super) struct Features {
     pub(super) tokens: Tokens,
     /// What the text's twins are known by.
     pub(super) print: Print,
-    /// Equal for equal titles; `None` for an empty one.
+    /// Equal for equal titles; `None` for an empty one, and where nobody asks for titles.
     pub(super) title: Option<u64>,
     /// A twin of what answers a protected question.
     pub(super) sheltered: bool,
 }
 
 impl Features {
-    pub(super) fn of(passage: &Passage, marks: Marks) -> Self {
+    pub(super) fn of(title: &str, text: &str, marks: Marks) -> Self {
         let print = Print {
-            words: marks.words.then(|| word_hash(&passage.text)).flatten(),
-            signature: marks.signature.then(|| Signature::of(&passage.text)).flatten(),
+            words: marks.words.then(|| word_hash(text)).flatten(),
+            signature: marks.signature.then(|| Signature::of(text)).flatten(),
         };
-        let (tokens, title) =
-            (Tokens::of(if marks.tokens { passage.text.as_str() } else { "" }), word_hash(&passage.title));
+        let tokens = Tokens::of(if marks.tokens { text } else { "" });
+        let title = marks.title.then(|| word_hash(title)).flatten();
         Features { tokens, print, title, sheltered: false }
     }
 }
@@ -45,6 +45,7 @@ impl Features {
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
     pub(super) tokens: bool,
+    pub(super) title: bool,
     pub(super) words: bool,
     pub(super) signature: bool,
 }
@@ -57,6 +58,7 @@ impl Marks {
             || !shelter.is_empty();
         Marks {
             tokens: all || filters.answers.is_some(),
+            title: all || filters.same_title,
             words: all || filters.exact_duplicate,
             signature: all || filters.near_duplicate.is_some(),
         }
@@ -85,7 +87,7 @@ impl<'a> Cache<'a> {
     }
 
     fn look(&self, ordinal: Ordinal) -> Result<Arc<Features>> {
-        let mut features = Features::of(&self.sparse.passage(ordinal)?, self.marks);
+        let mut features = self.sparse.with_text(ordinal, |title, text| Features::of(title, text, self.marks))?;
         features.sheltered = self.shelter.repeats(&features);
         Ok(Arc::new(features))
     }

@@ -178,9 +178,18 @@ impl Texts {
 
     /// The passage at a place.
     pub(crate) fn passage(&self, place: usize) -> Result<Passage> {
-        let refuse = |what: &str| damaged(self.texts.path(), format!("passage {place} cannot be read: {what}"));
         let id = PassageId::from(self.id(place)?);
         let parent = self.name(2 * place + 1)?;
+        self.with(place, |title, text, span| {
+            let parent = (!parent.is_empty()).then(|| Parent { id: PassageId::from(parent), span });
+            Passage { id, title: title.to_string(), text: text.to_string(), parent }
+        })
+    }
+
+    /// What a function makes of the title, the text and the span in its document of the passage at a place. The function
+    /// must read no passage itself.
+    pub(crate) fn with<T>(&self, place: usize, make: impl FnOnce(&str, &str, (usize, usize)) -> T) -> Result<T> {
+        let refuse = |what: &str| damaged(self.texts.path(), format!("passage {place} cannot be read: {what}"));
         let table = &self.texts.payload()[self.texts.fields()[2] as usize..];
         let table = table.as_chunks::<ENTRY>().0;
         let first = |entry: &[u8; ENTRY]| u32_at(entry, 8).unwrap_or(u32::MAX) as usize;
@@ -196,15 +205,12 @@ impl Texts {
                 rest = record(rest).ok_or_else(|| refuse("a record is cut short"))?.2;
             }
             let (texts, span, _) = record(rest).ok_or_else(|| refuse("its record is cut short"))?;
-            let text = |bytes: &[u8]| {
-                std::str::from_utf8(bytes).map(str::to_string).map_err(|e| refuse("it is not UTF-8").because(e))
-            };
-            let (title, text) = (text(texts.0)?, text(texts.1)?);
+            let text = |bytes| std::str::from_utf8(bytes).map_err(|e| refuse("it is not UTF-8").because(e));
+            let made = make(text(texts.0)?, text(texts.1)?, span);
             if unpacked.raw.len() > KEPT {
                 *unpacked = Unpacked::default();
             }
-            let parent = (!parent.is_empty()).then(|| Parent { id: PassageId::from(parent), span });
-            Ok(Passage { id, title, text, parent })
+            Ok(made)
         })
     }
 

@@ -113,8 +113,9 @@ fn twins_are_found_as_by_comparing_all() {
     });
     let options = MineOptions::default();
     let shelter = protected(&lab.searcher, &[held_out], &options).unwrap();
-    let marks = Marks { tokens: true, words: true, signature: true };
-    let features: Vec<Features> = passages.iter().map(|passage| Features::of(passage, marks)).collect();
+    let marks = Marks { tokens: true, title: true, words: true, signature: true };
+    let features: Vec<Features> =
+        passages.iter().map(|passage| Features::of(&passage.title, &passage.text, marks)).collect();
     let mut twins = 0;
     for mine in features.iter().skip(1).step_by(2) {
         let any = features.iter().step_by(2).any(|theirs| mine.print.likeness(&theirs.print, NEAR_DUPLICATE).is_some());
