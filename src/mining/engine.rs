@@ -41,12 +41,14 @@ pub(super) struct Engine<'a> {
     pub(super) teacher: Option<Teacher<'a>>,
 }
 
+/// What the filters say, one a candidate of each offer; `None` survives.
+type Verdicts = Vec<Vec<Option<Filter>>>;
+
 /// One query with everything that was offered and what the filters said.
 pub(super) struct Looked {
     pub(super) asked: Asked,
     pub(super) offers: Vec<Offer>,
-    /// One a candidate; `None` survives.
-    pub(super) verdicts: Vec<Vec<Option<Filter>>>,
+    pub(super) verdicts: Verdicts,
     /// One a candidate, where everything was to be looked at; empty otherwise.
     pub(super) signs: Vec<Vec<Signs>>,
     yardstick: Option<Yardstick>,
@@ -176,12 +178,7 @@ impl<'a> Engine<'a> {
     }
 
     /// What the sources offer a question, and what the filters say that look at places and scores.
-    fn judge_places(
-        &self,
-        question: &str,
-        asked: &Asked,
-        found: Found<'_>,
-    ) -> Result<(Vec<Offer>, Vec<Vec<Option<Filter>>>)> {
+    fn judge_places(&self, question: &str, asked: &Asked, found: Found<'_>) -> Result<(Vec<Offer>, Verdicts)> {
         let offers = offers(self.searcher, question, found, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
