@@ -70,19 +70,14 @@ pub(super) fn offers(
     let sparse = |places: &Places| places.sparse;
     let dense = |places: &Places| places.dense;
     let on_side = |side: Side<'_>, other: Option<Side<'_>>| {
-        let mut candidates: Vec<Candidate> = places
-            .iter()
-            .filter_map(|(ordinal, places)| {
-                let SideScore { rank: Some(rank), score } = side(places)? else { return None };
-                let elsewhere = other.and_then(|other| other(places)).is_some_and(|place| place.rank.is_some());
-                (!elsewhere).then_some(Candidate {
-                    ordinal: *ordinal,
-                    rank: Some(rank),
-                    score: Some(score),
-                    places: *places,
-                })
-            })
-            .collect();
+        let candidate = |(ordinal, places): &(Ordinal, Places)| {
+            let SideScore { rank: Some(rank), score } = side(places)? else { return None };
+            let elsewhere = other.and_then(|other| other(places)).is_some_and(|place| place.rank.is_some());
+            let candidate = Candidate { ordinal: *ordinal, rank: Some(rank), score: Some(score), places: *places };
+            (!elsewhere).then_some(candidate)
+        };
+        let mut candidates = Vec::with_capacity(places.len());
+        candidates.extend(places.iter().filter_map(candidate));
         candidates.sort_unstable_by_key(|candidate| candidate.rank);
         Offer { candidates, positive: lowest(&|places| side(places).map(|place| place.score)) }
     };

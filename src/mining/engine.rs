@@ -195,31 +195,30 @@ impl<'a> Engine<'a> {
     fn read(&mut self, looked: &mut [Looked], everything: bool) -> Result<()> {
         let mut places: Vec<Place> =
             looked.par_iter().enumerate().flat_map_iter(|(number, looked)| looked.open(number, everything)).collect();
-        places.par_sort_unstable();
+        places.par_sort_unstable_by_key(|place| (place.ordinal, place.looked));
         self.cache.load(places.iter().map(|place| place.ordinal).collect())?;
-        let passages: Vec<&[Place]> = places.chunk_by(|a, b| a.ordinal == b.ordinal).collect();
         let shared = &*looked;
-        let said = passages.par_iter().with_min_len(64).map(|places| {
+        let mut passages: Vec<&mut [Place]> = places.chunk_by_mut(|a, b| a.ordinal == b.ordinal).collect();
+        passages.par_iter_mut().with_min_len(64).try_for_each(|places| -> Result<()> {
             let features = self.cache.of(places[0].ordinal)?;
-            let say = |place: &Place| {
+            for place in places.iter_mut() {
                 let Looked { asked, verdicts, .. } = &shared[place.looked as usize];
                 let verdict = verdicts[place.part as usize][place.at as usize];
-                let verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
-                (verdict, everything.then(|| Signs::of(&features, asked)))
-            };
-            Ok(places.iter().map(say).collect::<Vec<_>>())
-        });
-        let said: Vec<Vec<(Option<Filter>, Option<Signs>)>> = said.collect::<Result<_>>()?;
+                place.verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
+                place.signs = everything.then(|| Signs::of(&features, asked));
+            }
+            Ok(())
+        })?;
         if everything {
             for looked in looked.iter_mut() {
                 looked.signs = looked.verdicts.iter().map(|verdicts| vec![Signs::default(); verdicts.len()]).collect();
             }
         }
-        for (place, (verdict, signs)) in places.iter().zip(said.into_iter().flatten()) {
+        for place in &places {
             let looked = &mut looked[place.looked as usize];
             let (part, at) = (place.part as usize, place.at as usize);
-            looked.verdicts[part][at] = verdict;
-            if let Some(signs) = signs {
+            looked.verdicts[part][at] = place.verdict;
+            if let Some(signs) = place.signs {
                 looked.signs[part][at] = signs;
             }
         }
@@ -399,13 +398,16 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Where a candidate stands: the passage, the question's number in its block, the part of the mix, its number there.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a candidate stands, and what the filters say that look at texts.
 struct Place {
     ordinal: Ordinal,
+    /// The question's number in its block.
     looked: u32,
+    /// The part of the mix, and the candidate's number there.
     part: u32,
     at: u32,
+    verdict: Option<Filter>,
+    signs: Option<Signs>,
 }
 
 /// The survivors that are taken where the best are.
@@ -430,11 +432,12 @@ struct Drawing {
 impl Looked {
     /// The candidates whose texts have to be read; `number` is the question's in its block.
     fn open(&self, number: usize, everything: bool) -> Vec<Place> {
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(self.offers.iter().map(|offer| offer.candidates.len()).sum());
         for (part, (offer, verdicts)) in self.offers.iter().zip(&self.verdicts).enumerate() {
             for (at, (Candidate { ordinal, .. }, verdict)) in offer.candidates.iter().zip(verdicts).enumerate() {
                 if wanted(*verdict, everything) {
-                    places.push(Place { ordinal: *ordinal, looked: number as u32, part: part as u32, at: at as u32 });
+                    let (looked, part, at) = (number as u32, part as u32, at as u32);
+                    places.push(Place { ordinal: *ordinal, looked, part, at, verdict: None, signs: None });
                 }
             }
         }
