@@ -296,6 +296,8 @@ fn options(args: &Args, index: &Index) -> Result<MineOptions> {
     options.how = if args.exact { SearchHow::Exact } else { SearchHow::Auto };
     options.audit = args.audit.as_ref().map(|_| args.sheet);
     options.seed = args.seed;
+    // No other layout has room for it.
+    options.traced = args.format == ExampleFormat::Parallax;
     if let Some(location) = &args.rescore {
         let encoder = encoder::open_named(location, location, Precision::F32)?.into();
         options.rescore = Some(Rescore { encoder, drop: args.rescore_drop, positive: args.rescore_positive });

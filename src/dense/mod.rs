@@ -38,6 +38,7 @@ pub mod build_hnsw_rs;
 pub mod exact;
 pub mod graph;
 mod kind;
+mod many;
 pub mod narrow;
 mod options;
 mod recall;
@@ -60,6 +61,7 @@ use crate::collection::Ordinal;
 use crate::collection::run::Ranking;
 use crate::error::{Error, ErrorKind, Result};
 use graph::Graph;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use rows::{Rows, check_finite};
 use scorer::Scorer;
 use std::path::Path;
@@ -73,6 +75,13 @@ pub const FLOOR: f64 = 0.98;
 /// 10 results and 13,000 for 100. At 20,000 rows exact search takes about 0.5 ms, the graph 0.15 and 0.35; at 104,000
 /// exact takes 3.7 ms, the graph 0.6 and 0.8. Where exact search costs little more, its full recall is worth it.
 pub const GRAPH_PAYS_FROM: usize = 20_000;
+
+/// Up to how many rows for each one of the graph's beam [`DenseIndex::search_many`] scores all rows for [`SearchHow::Auto`].
+///
+/// Measured with 125,362 rows of 256 dimensions and AVX-512 VNNI, ten thousand queries: the walk costs about a microsecond
+/// for each one of its beam, exact search of many queries less than a nanosecond a row. Elsewhere bytes are multiplied up to
+/// six times as slowly; at this number exact search, which finds everything, costs no more even there.
+pub const MANY_PAYS_TO: usize = 512;
 
 /// How to search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +181,22 @@ impl DenseIndex {
             }
             None => bounded::search(&self.store, query, k),
         })
+    }
+
+    /// What [`DenseIndex::search`] gives for each query, bit for bit, all cores at work; but with [`SearchHow::Auto`] the
+    /// graph is not walked below [`MANY_PAYS_TO`] rows for each one of its beam, since many queries together are searched
+    /// exactly in less time. How a query is searched depends on no other query.
+    pub fn search_many(&self, queries: &[&[f32]], k: usize, how: SearchHow) -> Result<Vec<Ranking<Ordinal>>> {
+        let exactly = match how {
+            SearchHow::Exact => true,
+            SearchHow::Graph { .. } => false,
+            SearchHow::Auto => !self.walks_graph(k) || self.len() / MANY_PAYS_TO < self.beam(k),
+        };
+        if !exactly {
+            return queries.par_iter().map(|query| self.search(query, k, how)).collect();
+        }
+        queries.iter().try_for_each(|query| self.check(query))?;
+        Ok(many::search(self.rows(), queries, k))
     }
 
     /// Whether [`SearchHow::Auto`] walks the graph for `k` results: in a small index it does not, nor where the beam is

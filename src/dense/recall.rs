@@ -23,6 +23,7 @@
 use super::adjacency::Adjacency;
 use super::exact;
 use super::graph::search;
+use super::many;
 use super::rows::{Rows, is_zero};
 use super::scorer::Scorer;
 use super::store::Store;
@@ -68,7 +69,7 @@ impl<'a> Yardstick<'a> {
         for group in queries.chunks(512) {
             progress.checkpoint()?;
             let group: Vec<&[f32]> = group.iter().map(Vec::as_slice).collect();
-            best.extend(exact::search_many(rows, &group, DEPTH).into_iter().map(|best| {
+            best.extend(many::search(rows, &group, DEPTH).into_iter().map(|best| {
                 let scores = best.as_slice();
                 (scores.len(), scores.last().map_or(f64::INFINITY, |last| last.1))
             }));

@@ -1,6 +1,6 @@
-//! What each source offers a query: both sides searched once, the positives scored beside.
+//! What each source offers a query: each side searched once, the positives scored beside.
 //!
-//! A question, its row and its positives' ordinals come in; one [`Offer`] a source goes out, best first. The positives
+//! A question, what the dense side found for its row, and its positives' ordinals come in; one [`Offer`] a source goes out, best first. The positives
 //! are scored on every side that is searched, wherever they rank, so that a margin to them can be kept; for
 //! [`Source::Hybrid`] they join the candidates of the fusion.
 
@@ -12,7 +12,6 @@ use crate::collection::run::Ranking;
 use crate::error::{Error, Result};
 use crate::fusion;
 use crate::search::Searcher;
-use std::collections::BTreeMap;
 
 /// A passage's place on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,37 +46,38 @@ pub(super) struct Offer {
     pub(super) positive: Option<f64>,
 }
 
-/// Searches for one question. `row` is its vector, `[d]`, where any source needs the dense side. Gives one
-/// offer a source.
+/// What the sides found for one question; `None` where a side was not asked.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) sparse: Option<&'a Ranking<Ordinal>>,
+    /// With the question's vector, `[d]`.
+    pub(super) dense: Option<(&'a [f32], &'a Ranking<Ordinal>)>,
+}
+
+/// Makes offers of what the sides found for one question, one a source.
 pub(super) fn offers(
     searcher: &Searcher,
     question: &str,
-    row: Option<&[f32]>,
+    found: Found<'_>,
     positives: &[Ordinal],
     options: &MineOptions,
 ) -> Result<Vec<Offer>> {
-    let ranked = options.mix.parts().iter().any(|(source, _)| *source != Source::Random);
-    let places = if ranked { sides(searcher, question, row, positives, options)? } else { BTreeMap::new() };
+    let places = sides(searcher, question, found, positives, options)?;
     let lowest = |score: &dyn Fn(&Places) -> Option<f64>| {
-        let scores = positives.iter().filter_map(|ordinal| places.get(ordinal).and_then(score));
+        let scores = positives.iter().filter_map(|ordinal| place_of(&places, *ordinal).and_then(score));
         scores.min_by(f64::total_cmp)
     };
     let sparse = |places: &Places| places.sparse;
     let dense = |places: &Places| places.dense;
     let on_side = |side: Side<'_>, other: Option<Side<'_>>| {
-        let mut candidates: Vec<Candidate> = places
-            .iter()
-            .filter_map(|(ordinal, places)| {
-                let SideScore { rank: Some(rank), score } = side(places)? else { return None };
-                let elsewhere = other.and_then(|other| other(places)).is_some_and(|place| place.rank.is_some());
-                (!elsewhere).then_some(Candidate {
-                    ordinal: *ordinal,
-                    rank: Some(rank),
-                    score: Some(score),
-                    places: *places,
-                })
-            })
-            .collect();
+        let candidate = |(ordinal, places): &(Ordinal, Places)| {
+            let SideScore { rank: Some(rank), score } = side(places)? else { return None };
+            let elsewhere = other.and_then(|other| other(places)).is_some_and(|place| place.rank.is_some());
+            let candidate = Candidate { ordinal: *ordinal, rank: Some(rank), score: Some(score), places: *places };
+            (!elsewhere).then_some(candidate)
+        };
+        let mut candidates = Vec::with_capacity(places.len());
+        candidates.extend(places.iter().filter_map(candidate));
         candidates.sort_unstable_by_key(|candidate| candidate.rank);
         Offer { candidates, positive: lowest(&|places| side(places).map(|place| place.score)) }
     };
@@ -92,50 +92,62 @@ pub(super) fn offers(
     options.mix.parts().iter().map(|(source, _)| offer(*source)).collect()
 }
 
-/// Searches the sides and scores on each what only the other one found, and the positives.
+/// Passages with their places, by ordinal.
+type AllPlaces = Vec<(Ordinal, Places)>;
+
+fn place_of(places: &[(Ordinal, Places)], ordinal: Ordinal) -> Option<&Places> {
+    places.binary_search_by_key(&ordinal, |(ordinal, _)| *ordinal).ok().map(|at| &places[at].1)
+}
+
+/// Joins what the sides found, and scores on each side what only the other one found, and the positives.
 fn sides(
     searcher: &Searcher,
     question: &str,
-    row: Option<&[f32]>,
+    found: Found<'_>,
     positives: &[Ordinal],
     options: &MineOptions,
-) -> Result<BTreeMap<Ordinal, Places>> {
+) -> Result<AllPlaces> {
     let index = searcher.index();
-    let depth = options.reach().min(index.len());
-    let sparse = index.sparse().search(question, &options.weighting, depth)?;
-    let dense = match row {
-        None => None,
-        Some(row) => {
-            let side = index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))?;
-            Some((side, row, side.search(row, depth, options.how)?))
-        }
-    };
-    let mut places: BTreeMap<Ordinal, Places> = positives.iter().map(|o| (*o, Places::default())).collect();
-    for (ordinal, place) in ranks(&sparse) {
-        places.entry(ordinal).or_default().sparse = Some(place);
+    let mut places: AllPlaces = positives.iter().map(|ordinal| (*ordinal, Places::default())).collect();
+    if let Some(found) = found.sparse {
+        places.extend(ranks(found).map(|(ordinal, place)| (ordinal, Places { sparse: Some(place), dense: None })));
     }
-    if let Some((_, _, found)) = &dense {
-        for (ordinal, place) in ranks(found) {
-            places.entry(ordinal).or_default().dense = Some(place);
-        }
+    if let Some((_, found)) = found.dense {
+        places.extend(ranks(found).map(|(ordinal, place)| (ordinal, Places { sparse: None, dense: Some(place) })));
     }
-    let missing: Vec<Ordinal> =
-        places.iter().filter(|(_, places)| places.sparse.is_none()).map(|(ordinal, _)| *ordinal).collect();
-    for (ordinal, score) in missing.iter().zip(index.sparse().score(question, &options.weighting, &missing)?) {
-        if let Some(places) = places.get_mut(ordinal) {
-            places.sparse = Some(SideScore { rank: None, score: f64::from(score) });
+    places.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+    places.dedup_by(|(other, from), (ordinal, into)| {
+        let same = other == ordinal;
+        if same {
+            into.sparse = into.sparse.or(from.sparse);
+            into.dense = into.dense.or(from.dense);
         }
+        same
+    });
+    if found.sparse.is_some() {
+        let missing = absent(&places, |places| places.sparse);
+        let scores = index.sparse().score(question, &options.weighting, &missing)?;
+        complete(&mut places, |places| &mut places.sparse, scores);
     }
-    if let Some((side, row, _)) = dense {
-        let missing: Vec<Ordinal> =
-            places.iter().filter(|(_, places)| places.dense.is_none()).map(|(ordinal, _)| *ordinal).collect();
-        for (ordinal, score) in missing.iter().zip(side.score(row, &missing)?) {
-            if let Some(places) = places.get_mut(ordinal) {
-                places.dense = Some(SideScore { rank: None, score: f64::from(score) });
-            }
-        }
+    if let Some((row, _)) = found.dense {
+        let side = index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))?;
+        let scores = side.score(row, &absent(&places, |places| places.dense))?;
+        complete(&mut places, |places| &mut places.dense, scores);
     }
     Ok(places)
+}
+
+/// The passages without a place on a side, by ordinal.
+fn absent(places: &[(Ordinal, Places)], side: impl Fn(&Places) -> Option<SideScore>) -> Vec<Ordinal> {
+    places.iter().filter(|(_, places)| side(places).is_none()).map(|(ordinal, _)| *ordinal).collect()
+}
+
+/// Gives a side's scores to those that had no place there, in their order.
+fn complete(places: &mut AllPlaces, side: impl Fn(&mut Places) -> &mut Option<SideScore>, scores: Vec<f32>) {
+    let empty = places.iter_mut().map(|(_, places)| side(places)).filter(|place| place.is_none());
+    for (place, score) in empty.zip(scores) {
+        *place = Some(SideScore { rank: None, score: f64::from(score) });
+    }
 }
 
 fn ranks(ranking: &Ranking<Ordinal>) -> impl Iterator<Item = (Ordinal, SideScore)> + '_ {
@@ -149,7 +161,7 @@ type Side<'a> = &'a dyn Fn(&Places) -> Option<SideScore>;
 fn hybrid(
     searcher: &Searcher,
     question: &str,
-    places: &BTreeMap<Ordinal, Places>,
+    places: &[(Ordinal, Places)],
     positives: &[Ordinal],
     options: &MineOptions,
 ) -> Result<Offer> {
@@ -171,7 +183,7 @@ fn hybrid(
         ordinal: *ordinal,
         rank: Some(i + 1),
         score: Some(score),
-        places: places.get(ordinal).copied().unwrap_or_default(),
+        places: place_of(places, *ordinal).copied().unwrap_or_default(),
     };
     Ok(Offer { candidates: fused.iter().enumerate().map(candidate).collect(), positive })
 }

@@ -7,10 +7,10 @@
 //! A query's result depends on the query, the index and the options alone; blocks only share work.
 
 use super::audit::Suspicion;
-use super::candidates::{Candidate, Offer, offers};
+use super::candidates::{Candidate, Found, Offer, offers};
 use super::features::Cache;
 use super::filter::{self, Filter, Signs};
-use super::options::{MineOptions, Shortfall};
+use super::options::{MineOptions, Sampling, Shortfall};
 use super::protect::Shelter;
 use super::question::{Asked, example_passage};
 use super::report::Outcome;
@@ -18,14 +18,16 @@ use super::rescore::{Teacher, Yardstick};
 use super::sample::pick;
 use super::source::Source;
 use crate::collection::examples::{ExamplePassage, Provenance, TrainingExample};
+use crate::collection::run::Ranking;
 use crate::collection::{Ordinal, Passage};
-use crate::encoder::contract::Role;
+use crate::encoder::contract::{Embeddings, Role};
 use crate::error::{Error, Result};
 use crate::eval::answers::{Answers, Matching};
 use crate::random::Random;
 use crate::search::Searcher;
 use crate::text;
-use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Mines block after block.
@@ -39,12 +41,14 @@ pub(super) struct Engine<'a> {
     pub(super) teacher: Option<Teacher<'a>>,
 }
 
+/// What the filters say, one a candidate of each offer; `None` survives.
+type Verdicts = Vec<Vec<Option<Filter>>>;
+
 /// One query with everything that was offered and what the filters said.
 pub(super) struct Looked {
     pub(super) asked: Asked,
     pub(super) offers: Vec<Offer>,
-    /// One a candidate; `None` survives.
-    pub(super) verdicts: Vec<Vec<Option<Filter>>>,
+    pub(super) verdicts: Verdicts,
     /// One a candidate, where everything was to be looked at; empty otherwise.
     pub(super) signs: Vec<Vec<Signs>>,
     yardstick: Option<Yardstick>,
@@ -84,37 +88,54 @@ impl<'a> Engine<'a> {
             options,
             shelter,
             margins: vec![None; options.mix.parts().len()],
-            cache: Cache::new(sparse, shelter),
+            cache: Cache::new(sparse, options, shelter),
             teacher: options.rescore.as_ref().map(|rescore| Teacher::new(rescore, sparse)),
         }
     }
 
+    /// How many passages are searched.
+    pub(super) fn passages(&self) -> usize {
+        self.searcher.index().len()
+    }
+
     /// Searches and filters a block of queries; with `everything`, also signs of candidates that are kept out anyway.
     pub(super) fn look(&mut self, mut asked: Vec<Asked>, everything: bool) -> Result<Vec<Looked>> {
-        self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
-        for asked in &mut asked {
-            asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
+        let reads = everything || filter::reads_texts(&self.options.filters, self.shelter);
+        if reads {
+            self.cache.load(asked.iter().flat_map(|asked| asked.ordinals.iter().copied()).collect())?;
+            for asked in &mut asked {
+                asked.features = asked.ordinals.iter().map(|ordinal| self.cache.of(*ordinal)).collect::<Result<_>>()?;
+            }
         }
-        let rows = self.encode(&asked)?;
+        let questions: Vec<Cow<'_, str>> = asked.iter().map(|asked| text::nfc(&asked.query.text)).collect();
+        let questions: Vec<&str> = questions.iter().map(AsRef::as_ref).collect();
+        let sparse = self.search_sparse(&questions)?;
+        let rows = self.encode(&questions)?;
+        let dense = self.search_dense(rows.as_ref())?;
         let yardsticks = match &self.teacher {
             Some(teacher) => teacher.yardsticks(&asked)?.into_iter().map(Some).collect(),
             None => vec![None; asked.len()],
         };
         let this = &*self;
-        let ready: Vec<_> = asked.into_iter().zip(yardsticks).zip(rows).collect();
-        let mut looked: Vec<Looked> = ready
-            .into_par_iter()
-            .map(|((asked, yardstick), row)| this.search(asked, yardstick, row.as_deref()))
-            .collect::<Result<_>>()?;
-        let reads = filter::reads_texts(&self.options.filters, self.shelter);
-        if reads || everything {
-            let open = |looked: &Looked| -> Vec<Ordinal> {
-                let all = looked.candidates();
-                all.filter(|(_, verdict)| wanted(*verdict, everything)).map(|(ordinal, _)| ordinal).collect()
-            };
-            self.cache.load(looked.iter().flat_map(open).collect())?;
-            let this = &*self;
-            looked.par_iter_mut().try_for_each(|looked| this.read(looked, everything))?;
+        let found = |i: usize| Found {
+            sparse: sparse.as_ref().map(|sparse| &sparse[i]),
+            dense: rows.as_ref().map(|rows| (rows.row(i), &dense[i])),
+        };
+        let judge = |(i, asked): (usize, &Asked)| this.judge_places(questions[i], asked, found(i));
+        let judged: Vec<_> = asked.par_iter().enumerate().map(judge).collect::<Result<_>>()?;
+        drop((sparse, dense, questions));
+        let together = asked.into_iter().zip(yardsticks).zip(judged);
+        let together = together.map(|((asked, yardstick), (offers, verdicts))| Looked {
+            asked,
+            offers,
+            verdicts,
+            signs: Vec::new(),
+            yardstick,
+            teacher: BTreeMap::new(),
+        });
+        let mut looked: Vec<Looked> = together.collect();
+        if reads {
+            self.read(&mut looked, everything)?;
         }
         if let Some(teacher) = &mut self.teacher {
             let open = |looked: &Looked| -> Vec<Ordinal> {
@@ -124,52 +145,81 @@ impl<'a> Engine<'a> {
             let teacher = &*teacher;
             looked.par_iter_mut().try_for_each(|looked| ask_again(teacher, looked))?;
         }
+        let options = self.options;
+        self.cache.hold(looked.par_iter().flat_map_iter(|looked| best(looked, options)).collect())?;
         Ok(looked)
     }
 
-    fn encode(&self, asked: &[Asked]) -> Result<Vec<Option<Vec<f32>>>> {
-        if !self.options.mix.needs_dense() || asked.is_empty() {
-            return Ok(vec![None; asked.len()]);
+    /// The questions' rows, where any source needs them.
+    fn encode(&self, questions: &[&str]) -> Result<Option<Embeddings>> {
+        if !self.options.mix.needs_dense() || questions.is_empty() {
+            return Ok(None);
         }
         let encoder = self.searcher.question_encoder();
         let encoder = encoder.ok_or_else(|| Error::bug("the searcher was opened without an encoder"))?;
-        let texts: Vec<_> = asked.iter().map(|asked| text::nfc(&asked.query.text)).collect();
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let rows = encoder.encode(&texts, Role::Query)?;
-        Ok((0..asked.len()).map(|i| Some(rows.row(i).to_vec())).collect())
+        encoder.encode(questions, Role::Query).map(Some)
     }
 
-    fn search(&self, asked: Asked, yardstick: Option<Yardstick>, row: Option<&[f32]>) -> Result<Looked> {
-        let question = text::nfc(&asked.query.text);
-        let offers = offers(self.searcher, &question, row, &asked.ordinals, self.options)?;
+    /// What the sparse side finds for each question, where it is searched.
+    fn search_sparse(&self, questions: &[&str]) -> Result<Option<Vec<Ranking<Ordinal>>>> {
+        let sparse = self.searcher.index().sparse();
+        let depth = self.options.reach().min(sparse.len());
+        let search = || sparse.search_many(questions, &self.options.weighting, depth);
+        self.options.searches_sparse().then(search).transpose()
+    }
+
+    /// What the dense side finds for each row: all of them at once, which costs less than one after the other.
+    fn search_dense(&self, rows: Option<&Embeddings>) -> Result<Vec<Ranking<Ordinal>>> {
+        let Some(rows) = rows else { return Ok(Vec::new()) };
+        let index = self.searcher.index();
+        let side = index.dense().ok_or_else(|| Error::bug("the index lost its dense side"))?;
+        let rows: Vec<&[f32]> = (0..rows.len()).map(|i| rows.row(i)).collect();
+        side.search_many(&rows, self.options.reach().min(index.len()), self.options.how)
+    }
+
+    /// What the sources offer a question, and what the filters say that look at places and scores.
+    fn judge_places(&self, question: &str, asked: &Asked, found: Found<'_>) -> Result<(Vec<Offer>, Verdicts)> {
+        let offers = offers(self.searcher, question, found, &asked.ordinals, self.options)?;
         let by_place = |(part, offer): (usize, &Offer)| {
             let judge = |candidate: &Candidate| {
                 let filters = &self.options.filters;
-                filter::by_place(candidate, &asked, offer.positive, self.margins[part], filters, self.shelter)
+                filter::by_place(candidate, asked, offer.positive, self.margins[part], filters, self.shelter)
             };
             offer.candidates.iter().map(judge).collect()
         };
         let verdicts = offers.iter().enumerate().map(by_place).collect();
-        Ok(Looked { asked, offers, verdicts, signs: Vec::new(), yardstick, teacher: BTreeMap::new() })
+        Ok((offers, verdicts))
     }
 
-    fn read(&self, looked: &mut Looked, everything: bool) -> Result<()> {
-        let Looked { asked, offers, verdicts, signs, .. } = looked;
-        for (offer, verdicts) in offers.iter().zip(verdicts) {
-            let mut seen = Vec::new();
-            for (candidate, verdict) in offer.candidates.iter().zip(verdicts) {
-                let mut sign = Signs::default();
-                if wanted(*verdict, everything) {
-                    let features = self.cache.of(candidate.ordinal)?;
-                    *verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
-                    if everything {
-                        sign = Signs::of(&features, asked);
-                    }
-                }
-                seen.push(sign);
+    /// Asks the filters that look at texts: passage by passage, since one text is looked at for many questions.
+    fn read(&mut self, looked: &mut [Looked], everything: bool) -> Result<()> {
+        let mut places: Vec<Place> =
+            looked.par_iter().enumerate().flat_map_iter(|(number, looked)| looked.open(number, everything)).collect();
+        places.par_sort_unstable_by_key(|place| (place.ordinal, place.looked));
+        self.cache.load(places.iter().map(|place| place.ordinal).collect())?;
+        let shared = &*looked;
+        let mut passages: Vec<&mut [Place]> = places.chunk_by_mut(|a, b| a.ordinal == b.ordinal).collect();
+        passages.par_iter_mut().with_min_len(64).try_for_each(|places| -> Result<()> {
+            let features = self.cache.of(places[0].ordinal)?;
+            for place in places.iter_mut() {
+                let Looked { asked, verdicts, .. } = &shared[place.looked as usize];
+                let verdict = verdicts[place.part as usize][place.at as usize];
+                place.verdict = verdict.or_else(|| filter::by_text(&features, asked, &self.options.filters));
+                place.signs = everything.then(|| Signs::of(&features, asked));
             }
-            if everything {
-                signs.push(seen);
+            Ok(())
+        })?;
+        if everything {
+            for looked in looked.iter_mut() {
+                looked.signs = looked.verdicts.iter().map(|verdicts| vec![Signs::default(); verdicts.len()]).collect();
+            }
+        }
+        for place in &places {
+            let looked = &mut looked[place.looked as usize];
+            let (part, at) = (place.part as usize, place.at as usize);
+            looked.verdicts[part][at] = place.verdict;
+            if let Some(signs) = place.signs {
+                looked.signs[part][at] = signs;
             }
         }
         Ok(())
@@ -233,7 +283,7 @@ impl<'a> Engine<'a> {
         self.relabel(looked, &mut example)?;
         let mut picks = Vec::with_capacity(taken.len());
         for (source, candidate, positive, fills) in taken {
-            let passage = self.searcher.index().sparse().passage(candidate.ordinal)?;
+            let passage = self.cache.passage(candidate.ordinal)?;
             let suspicion = match options.audit {
                 Some(_) => self.suspect(looked, &candidate, &passage)?,
                 None => Suspicion::default(),
@@ -293,7 +343,7 @@ impl<'a> Engine<'a> {
                 if *verdict != Some(Filter::Relabelled) || !done.insert(candidate.ordinal) {
                     continue;
                 }
-                let passage = self.searcher.index().sparse().passage(candidate.ordinal)?;
+                let passage = self.cache.passage(candidate.ordinal)?;
                 let mut positive = self.negative(looked, *source, candidate, passage, false)?;
                 if let (Some(provenance), Some(yardstick)) = (&mut positive.provenance, &looked.yardstick) {
                     provenance.verdict = "positive".into();
@@ -348,6 +398,30 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// Where a candidate stands, and what the filters say that look at texts.
+struct Place {
+    ordinal: Ordinal,
+    /// The question's number in its block.
+    looked: u32,
+    /// The part of the mix, and the candidate's number there.
+    part: u32,
+    at: u32,
+    verdict: Option<Filter>,
+    signs: Option<Signs>,
+}
+
+/// The survivors that are taken where the best are.
+fn best<'l>(looked: &'l Looked, options: &'l MineOptions) -> impl Iterator<Item = Ordinal> + 'l {
+    let best = match options.sampling {
+        Sampling::Top => options.negatives,
+        Sampling::Random | Sampling::Softmax => 0,
+    };
+    looked.offers.iter().zip(&looked.verdicts).flat_map(move |(offer, verdicts)| {
+        let open = offer.candidates.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
+        open.take(best).map(|(candidate, _)| candidate.ordinal)
+    })
+}
+
 /// What was drawn blindly for one query.
 struct Drawing {
     taken: BTreeSet<Ordinal>,
@@ -356,6 +430,20 @@ struct Drawing {
 }
 
 impl Looked {
+    /// The candidates whose texts have to be read; `number` is the question's in its block.
+    fn open(&self, number: usize, everything: bool) -> Vec<Place> {
+        let mut places = Vec::with_capacity(self.offers.iter().map(|offer| offer.candidates.len()).sum());
+        for (part, (offer, verdicts)) in self.offers.iter().zip(&self.verdicts).enumerate() {
+            for (at, (Candidate { ordinal, .. }, verdict)) in offer.candidates.iter().zip(verdicts).enumerate() {
+                if wanted(*verdict, everything) {
+                    let (looked, part, at) = (number as u32, part as u32, at as u32);
+                    places.push(Place { ordinal: *ordinal, looked, part, at, verdict: None, signs: None });
+                }
+            }
+        }
+        places
+    }
+
     /// Every candidate of every source with its verdict.
     fn candidates(&self) -> impl Iterator<Item = (Ordinal, Option<Filter>)> + '_ {
         let pairs = self.offers.iter().zip(&self.verdicts);

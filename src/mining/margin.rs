@@ -66,9 +66,10 @@ struct Seen {
 pub(super) fn fit(engine: &mut Engine<'_>, sample: Vec<Asked>, options: &MineOptions) -> Result<Vec<Fitted>> {
     let parts = options.mix.parts();
     let mut seen: Vec<Vec<Vec<Seen>>> = parts.iter().map(|_| Vec::new()).collect();
+    let block = super::block(options, engine.passages());
     let mut sample = sample.into_iter().peekable();
     while sample.peek().is_some() {
-        for looked in engine.look(sample.by_ref().take(super::BLOCK).collect(), true)? {
+        for looked in engine.look(sample.by_ref().take(block).collect(), true)? {
             for (part, seen) in seen.iter_mut().enumerate() {
                 seen.extend(gaps(&looked, part));
             }

@@ -35,7 +35,7 @@
 //! ```
 //!
 //! Cost: a search a query and, once a passage while queries of its surroundings pass, its tokens and MinHash signature;
-//! memory for some tens of thousands of those and one block of 512 queries, whatever the number of queries.
+//! memory for some tens of thousands of those and one block of some thousand queries, whatever the number of queries.
 //!
 //! Sources: V. Karpukhin et al., "Dense passage retrieval", 2020; Y. Qu et al., "RocketQA", 2021 (false negatives);
 //! G. Moreira et al., "NV-Retriever", 2024 (margins relative to the positive).
@@ -81,8 +81,11 @@ use protect::protected;
 use question::{Asked, Prepared, prepare};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-/// Queries searched and filtered together.
-const BLOCK: usize = 512;
+/// Queries searched and filtered together: many, since they share texts and passes over the rows; but no more than memory for
+/// their candidates is cheap, about 100 bytes each, and in large collections no more than are answered in some seconds.
+fn block(options: &MineOptions, passages: usize) -> usize {
+    (600_000 / options.reach()).min(4_000_000_000 / passages.max(1)).clamp(128, 8192)
+}
 
 /// Who takes the examples, one at a time.
 pub type Take<'a> = &'a mut dyn FnMut(TrainingExample) -> Result<()>;
@@ -123,7 +126,7 @@ pub fn mine(
         session.fit(asked)?;
     }
     progress.begin(Stage::Searching, Some(set.queries.len() as u64));
-    for queries in set.queries.chunks(BLOCK) {
+    for queries in set.queries.chunks(block(options, searcher.index().len())) {
         let block: Vec<Prepared> = queries.par_iter().map(prepared).collect::<Result<_>>()?;
         session.block(block, &Quiet(progress), take)?;
     }

@@ -38,6 +38,8 @@ pub struct MineOptions {
     pub sampling: Sampling,
     /// What happens to a query with fewer survivors than wanted.
     pub shortfall: Shortfall,
+    /// Whether each negative tells its place on both sides; without it a side that no source needs is not searched.
+    pub traced: bool,
     /// Rows of the sheet to judge by hand; `None` leaves out the audit, and with it the reading of texts that no
     /// filter asks for.
     pub audit: Option<usize>,
@@ -215,6 +217,7 @@ impl Default for MineOptions {
             rescore: None,
             sampling: Sampling::Top,
             shortfall: Shortfall::Fewer,
+            traced: true,
             audit: None,
             seed: 0,
         }
@@ -269,6 +272,15 @@ impl MineOptions {
     /// How deep a side is searched.
     pub(super) fn reach(&self) -> usize {
         self.depth.max(self.filters.range.map_or(0, |(_, last)| last))
+    }
+
+    /// Whether the sparse side is searched: for a source, or to tell a negative's place there.
+    pub(super) fn searches_sparse(&self) -> bool {
+        let any = |asks: fn(Source) -> bool| self.mix.parts().iter().any(|(source, _)| asks(*source));
+        match self.traced || self.audit.is_some() {
+            true => any(|source| source != Source::Random),
+            false => any(|source| !matches!(source, Source::Dense | Source::Random)),
+        }
     }
 
     /// Refuses options that contradict themselves.

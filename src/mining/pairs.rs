@@ -14,7 +14,7 @@ use super::options::MineOptions;
 use super::protect::protected;
 use super::question::{Asked, Prepared};
 use super::report::MineReport;
-use super::{BLOCK, Quiet, Session, Take};
+use super::{Quiet, Session, Take};
 use crate::collection::examples::{ExamplePassage, TrainingExample};
 use crate::collection::pseudo::{self, Pseudo};
 use crate::collection::{Ordinal, Passage, Query, QueryId, QuerySet};
@@ -109,7 +109,10 @@ pub fn mine_pairs(
         }
         let mut drawn = drawn.into_iter().peekable();
         while drawn.peek().is_some() {
-            let block = drawn.by_ref().take(BLOCK).map(|drawn| Prepared::Ask(Box::new(drawn.asked())));
+            let block = drawn
+                .by_ref()
+                .take(super::block(&options, searcher.index().len()))
+                .map(|drawn| Prepared::Ask(Box::new(drawn.asked())));
             session.block(block.collect(), &Quiet(progress), take)?;
         }
     }

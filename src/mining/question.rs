@@ -20,7 +20,7 @@ pub(super) struct Asked {
     pub(super) positives: Vec<ExamplePassage>,
     /// The positives' places, in the same order.
     pub(super) ordinals: Vec<Ordinal>,
-    /// What the filters compare with, in the same order; the engine fills it in.
+    /// What the filters compare with, in the same order; the engine fills it in where any filter looks at texts.
     pub(super) features: Vec<Arc<Features>>,
     /// Other chunks of the positives' documents.
     pub(super) same_document: BTreeSet<Ordinal>,

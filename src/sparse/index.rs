@@ -122,6 +122,12 @@ impl SparseIndex {
         part.texts.passage(place)
     }
 
+    /// What a function makes of a passage's title and text, which are not copied. The function must read no passage itself.
+    pub(crate) fn with_text<T>(&self, ordinal: Ordinal, make: impl FnOnce(&str, &str) -> T) -> Result<T> {
+        let (part, place) = self.locate(ordinal)?;
+        part.texts.with(place, |title, text, _| make(title, text))
+    }
+
     /// A passage's id, without reading its text.
     pub fn id(&self, ordinal: Ordinal) -> Result<PassageId> {
         let (part, place) = self.locate(ordinal)?;

@@ -31,6 +31,7 @@ mod finish;
 pub(crate) mod guard;
 mod index;
 mod language;
+mod many;
 #[cfg(test)]
 mod on_data;
 mod part;

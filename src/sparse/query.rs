@@ -86,6 +86,20 @@ impl SparseIndex {
 
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
     pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
+        let mut terms = Vec::new();
+        for (text, query_tf) in self.counted(text) {
+            let Found { df, idf, places } = self.find(&text, weighting)?;
+            if df > 0 {
+                terms.push(QueryTerm { text, query_tf, df, idf, weight: 0.0, places });
+            }
+        }
+        let weights = weights(terms.iter().map(|term| (term.query_tf, term.idf)), weighting);
+        terms.iter_mut().zip(weights).for_each(|(term, weight)| term.weight = weight);
+        Ok(terms)
+    }
+
+    /// A text's distinct terms in order of first occurrence, each with how often it occurs.
+    pub(super) fn counted(&self, text: &str) -> Vec<(String, u32)> {
         let mut order: HashMap<String, usize> = HashMap::new();
         let mut counts: Vec<(String, u32)> = Vec::new();
         self.analyzer().for_each_term(text, |term| match order.get(term) {
@@ -95,48 +109,53 @@ impl SparseIndex {
                 counts.push((term.to_string(), 1));
             }
         });
+        counts
+    }
+
+    /// What the collection says about a term.
+    pub(super) fn find(&self, text: &str, weighting: &Weighting) -> Result<Found> {
         let titles = matches!(weighting, Weighting::Bm25 { title_weight, .. } if *title_weight != 1.0);
-        let passages = self.len() as u64;
-        let mut terms = Vec::with_capacity(counts.len());
-        for (text, query_tf) in counts {
-            let term = Term::from_field_text(Field::from_field_id(0), &text);
-            let mut places = Vec::with_capacity(self.parts.len());
-            let mut df = 0;
-            for part in &self.parts {
-                let failed = |e: std::io::Error| unreadable(&part.folder, e.into());
-                let all = part.all.get_term_info(&term).map_err(failed)?;
-                let title =
-                    if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
-                if all.as_ref().is_some_and(|info| info.doc_freq as usize > part.passages) {
-                    return Err(damaged(&part.folder, format!("`{text}` is in more passages than there are")));
-                }
-                df += all.as_ref().map_or(0, |info| u64::from(info.doc_freq));
-                places.push((all, title));
+        let term = Term::from_field_text(Field::from_field_id(0), text);
+        let mut places = Vec::with_capacity(self.parts.len());
+        let mut df = 0;
+        for part in &self.parts {
+            let failed = |e: std::io::Error| unreadable(&part.folder, e.into());
+            let all = part.all.get_term_info(&term).map_err(failed)?;
+            let title = if titles && all.is_some() { part.title.get_term_info(&term).map_err(failed)? } else { None };
+            if all.as_ref().is_some_and(|info| info.doc_freq as usize > part.passages) {
+                return Err(damaged(&part.folder, format!("`{text}` is in more passages than there are")));
             }
-            if df > 0 {
-                let idf = match weighting {
-                    Weighting::Bm25 { .. } => idf(passages, df),
-                    Weighting::TfIdf => smart_idf(passages, df),
-                };
-                terms.push(QueryTerm { text, query_tf, df, idf, weight: 0.0, places });
-            }
+            df += all.as_ref().map_or(0, |info| u64::from(info.doc_freq));
+            places.push((all, title));
         }
-        weigh(&mut terms, weighting);
-        Ok(terms)
+        let passages = self.len() as u64;
+        let idf = match weighting {
+            _ if df == 0 => 0.0,
+            Weighting::Bm25 { .. } => idf(passages, df),
+            Weighting::TfIdf => smart_idf(passages, df),
+        };
+        Ok(Found { df, idf, places })
     }
 }
 
-/// Sets each term's weight: `qtf · idf` for BM25; for TF-IDF the query vector's unit component times `idf`.
-fn weigh(terms: &mut [QueryTerm], weighting: &Weighting) {
-    let component = |term: &QueryTerm| log_tf(term.query_tf) * term.idf;
-    let norm = terms.iter().map(|term| component(term).powi(2)).sum::<f64>().sqrt();
-    for term in terms {
-        term.weight = match weighting {
-            Weighting::Bm25 { .. } => (f64::from(term.query_tf) * term.idf) as f32,
-            Weighting::TfIdf if norm > 0.0 => (component(term) / norm * term.idf) as f32,
-            Weighting::TfIdf => 0.0,
-        };
-    }
+/// What the collection says about a term: see [`QueryTerm`].
+pub(super) struct Found {
+    pub(super) df: u64,
+    pub(super) idf: f64,
+    pub(super) places: Vec<Places>,
+}
+
+/// The weights of a query's terms, given as occurrences and idf: `qtf · idf` for BM25; for TF-IDF the query vector's unit
+/// component times `idf`.
+pub(super) fn weights(terms: impl Iterator<Item = (u32, f64)> + Clone, weighting: &Weighting) -> Vec<f32> {
+    let component = |(query_tf, idf): (u32, f64)| log_tf(query_tf) * idf;
+    let norm = terms.clone().map(|term| component(term).powi(2)).sum::<f64>().sqrt();
+    let weight = |(query_tf, idf)| match weighting {
+        Weighting::Bm25 { .. } => (f64::from(query_tf) * idf) as f32,
+        Weighting::TfIdf if norm > 0.0 => (component((query_tf, idf)) / norm * idf) as f32,
+        Weighting::TfIdf => 0.0,
+    };
+    terms.map(weight).collect()
 }
 
 #[cfg(test)]

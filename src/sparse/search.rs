@@ -58,29 +58,45 @@ impl SparseIndex {
         guard(&self.folder, || {
             let mut terms = self.query_terms(text, weighting)?;
             terms.retain(|term| counts(&term.text));
-            let mut best = TopK::new(k);
-            let mut cursor = None;
-            let shares = self.shares(weighting);
-            // Left behind dirty on an error or a panic, the buffer is dropped and not put back.
-            let mut scores = SCORES.take();
-            for window in self.windows() {
-                let base = window[0].1.base as usize;
-                let passages = window.iter().map(|(_, part)| part.passages).sum::<usize>();
-                if scores.len() < passages {
-                    scores.resize(passages, 0.0);
-                }
-                for (number, part) in &window {
-                    let own = &mut scores[part.base as usize - base..][..part.passages];
-                    with_model!(self, part, weighting, &shares, |model| {
-                        terms.iter().try_for_each(|term| accumulate(part, *number, term, &model, &mut cursor, own))?
-                    });
-                }
-                offer(base as u32, &scores[..passages], k, &mut best);
-                scores[..passages].fill(0.0);
-            }
-            SCORES.set(scores);
-            Ok(best.into_ranking())
+            let weighed: Vec<Weighed> = terms.iter().map(Weighed::alone).collect();
+            self.best(&weighed, weighting, &self.shares(weighting), k)
         })
+    }
+
+    /// The best `k` passages, by terms in the order in which they are added up.
+    pub(super) fn best(
+        &self,
+        terms: &[Weighed<'_>],
+        weighting: &Weighting,
+        shares: &[f32],
+        k: usize,
+    ) -> Result<Ranking<Ordinal>> {
+        let mut best = TopK::new(k);
+        let mut cursor = None;
+        // Left behind dirty on an error or a panic, the buffer is dropped and not put back.
+        let mut scores = SCORES.take();
+        for window in self.windows() {
+            let base = window[0].1.base as usize;
+            let passages = window.iter().map(|(_, part)| part.passages).sum::<usize>();
+            if scores.len() < passages {
+                scores.resize(passages, 0.0);
+            }
+            for (number, part) in &window {
+                let own = &mut scores[part.base as usize - base..][..part.passages];
+                with_model!(self, part, weighting, shares, |model| {
+                    for term in terms {
+                        match term.lists.get(*number) {
+                            Some(list) => add_list(list, term.weight, own),
+                            None => accumulate(part, &term.places[*number], term.weight, &model, &mut cursor, own)?,
+                        }
+                    }
+                });
+            }
+            offer(base as u32, &scores[..passages], k, &mut best);
+            scores[..passages].fill(0.0);
+        }
+        SCORES.set(scores);
+        Ok(best.into_ranking())
     }
 
     /// The parts with their numbers, in groups of at most [`WINDOW`] passages, or of one part.
@@ -107,9 +123,8 @@ impl SparseIndex {
         if !passages.is_sorted() {
             return Err(Error::bug("passages to be scored must be in ascending order"));
         }
-        if let Some(last) = passages.last() {
-            self.locate(*last)?;
-        }
+        let Some(last) = passages.last() else { return Ok(Vec::new()) };
+        self.locate(*last)?;
         guard(&self.folder, || {
             let terms = self.query_terms(text, weighting)?;
             let mut scores = vec![0.0; passages.len()];
@@ -128,24 +143,50 @@ impl SparseIndex {
     }
 }
 
+/// A term as it is added up.
+pub(super) struct Weighed<'a> {
+    pub(super) weight: f32,
+    /// Where its postings stand in each part.
+    pub(super) places: &'a [Places],
+    /// Its postings in each part, where they were read before.
+    pub(super) lists: &'a [List],
+}
+
+impl<'a> Weighed<'a> {
+    /// A term of one text.
+    fn alone(term: &'a QueryTerm) -> Self {
+        Weighed { weight: term.weight, places: &term.places, lists: &[] }
+    }
+}
+
+/// A term's postings in a part: places there, each with what a term of weight 1 adds.
+pub(super) type List = Box<[(u32, f32)]>;
+
+fn add_list(list: &[(u32, f32)], weight: f32, scores: &mut [f32]) {
+    for (doc, share) in list {
+        if let Some(score) = scores.get_mut(*doc as usize) {
+            *score += weight * share;
+        }
+    }
+}
+
 /// Adds one term's postings in a part to its passages' scores.
 fn accumulate(
     part: &Part,
-    number: usize,
-    term: &QueryTerm,
+    place: &Places,
+    weight: f32,
     model: &impl Model,
     cursor: &mut Option<BlockSegmentPostings>,
     scores: &mut [f32],
 ) -> Result<()> {
-    let place = &term.places[number];
     let Some(postings) = move_to(part, place, cursor)? else { return Ok(()) };
     let mut title = TitleCursor::open(part, place)?;
     while postings.block_len() > 0 {
         let added = match &mut title {
             // Apart, so that the common case has nothing else in its loop.
-            None => add_block(postings, |doc, tf| model.add(doc as usize, tf, 0, term.weight), scores),
+            None => add_block(postings, |doc, tf| model.add(doc as usize, tf, 0, weight), scores),
             Some(title) => {
-                let add = |doc, tf| model.add(doc as usize, tf, title.tf(doc), term.weight);
+                let add = |doc, tf| model.add(doc as usize, tf, title.tf(doc), weight);
                 add_block(postings, add, scores)
             }
         };

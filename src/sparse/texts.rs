@@ -14,13 +14,17 @@
 //!
 //! Ids stand apart, uncompressed, since a run file needs thousands of them and no text. tantivy's own document store is
 //! not used: it trusts lengths it reads, and a flipped bit there can ask for more memory than there is, which no guard
-//! catches. Cost: an id is two reads of the map; a passage is one block of about 16 KiB unpacked.
+//! catches. Cost: an id is two reads of the map; a passage is one block of about 16 KiB unpacked, unless the same thread
+//! unpacked it last.
 
 use super::guard::damaged;
 use crate::collection::{Parent, Passage, PassageId};
 use crate::error::{Error, Result};
 use crate::storage::{Sealed, SealedWriter};
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zstd::bulk::Decompressor;
 
 const NAMES_MAGIC: &[u8; 8] = b"PLXNAMES";
 const TEXTS_MAGIC: &[u8; 8] = b"PLXTEXTS";
@@ -99,11 +103,30 @@ fn too_long() -> Error {
         .hint("give fewer passages to each part, or cut them with `--chunk`")
 }
 
+/// A thread's last block. Passages that are asked for in order share blocks, and making a decompressor takes as long as
+/// unpacking one.
+#[derive(Default)]
+struct Unpacked {
+    decompressor: Option<Decompressor<'static>>,
+    /// The number of the opened part and of the block; `None` while `raw` is no whole block.
+    of: Option<(u64, usize)>,
+    raw: Vec<u8>,
+}
+
+thread_local! {
+    static UNPACKED: RefCell<Unpacked> = RefCell::default();
+}
+
+/// Raw bytes that a thread keeps at most: a block with one long passage is not held for good.
+const KEPT: usize = 16 * BLOCK;
+
 /// The ids and texts of one part, mapped.
 pub(crate) struct Texts {
     names: Sealed,
     texts: Sealed,
     passages: usize,
+    /// No other part that this process opened has it.
+    number: u64,
 }
 
 impl Texts {
@@ -125,7 +148,8 @@ impl Texts {
         if (names.payload().len() as u64) < 4 * (2 * passages as u64 + 1) {
             return Err(damaged(names.path(), "the table of ids is cut short"));
         }
-        Ok(Texts { names, texts, passages })
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        Ok(Texts { names, texts, passages, number: OPENED.fetch_add(1, Ordering::Relaxed) })
     }
 
     /// Text number `i` of the names: ids at even places, judged ids at odd ones.
@@ -154,14 +178,52 @@ impl Texts {
 
     /// The passage at a place.
     pub(crate) fn passage(&self, place: usize) -> Result<Passage> {
-        let refuse = |what: &str| damaged(self.texts.path(), format!("passage {place} cannot be read: {what}"));
         let id = PassageId::from(self.id(place)?);
         let parent = self.name(2 * place + 1)?;
-        let (blocks, table) = self.texts.payload().split_at(self.texts.fields()[2] as usize);
+        self.with(place, |title, text, span| {
+            let parent = (!parent.is_empty()).then(|| Parent { id: PassageId::from(parent), span });
+            Passage { id, title: title.to_string(), text: text.to_string(), parent }
+        })
+    }
+
+    /// What a function makes of the title, the text and the span in its document of the passage at a place. The function
+    /// must read no passage itself.
+    pub(crate) fn with<T>(&self, place: usize, make: impl FnOnce(&str, &str, (usize, usize)) -> T) -> Result<T> {
+        let refuse = |what: &str| damaged(self.texts.path(), format!("passage {place} cannot be read: {what}"));
+        let table = &self.texts.payload()[self.texts.fields()[2] as usize..];
         let table = table.as_chunks::<ENTRY>().0;
         let first = |entry: &[u8; ENTRY]| u32_at(entry, 8).unwrap_or(u32::MAX) as usize;
         let at =
             table.partition_point(|entry| first(entry) <= place).checked_sub(1).ok_or_else(|| refuse("no block"))?;
+        let first = first(&table[at]);
+        UNPACKED.with_borrow_mut(|unpacked| {
+            if unpacked.of != Some((self.number, at)) {
+                self.unpack(table, at, unpacked, &refuse)?;
+            }
+            let mut rest = &unpacked.raw[..];
+            for _ in first..place {
+                rest = record(rest).ok_or_else(|| refuse("a record is cut short"))?.2;
+            }
+            let (texts, span, _) = record(rest).ok_or_else(|| refuse("its record is cut short"))?;
+            let text = |bytes| std::str::from_utf8(bytes).map_err(|e| refuse("it is not UTF-8").because(e));
+            let made = make(text(texts.0)?, text(texts.1)?, span);
+            if unpacked.raw.len() > KEPT {
+                *unpacked = Unpacked::default();
+            }
+            Ok(made)
+        })
+    }
+
+    /// Unpacks and checks block `at` of the table.
+    fn unpack(
+        &self,
+        table: &[[u8; ENTRY]],
+        at: usize,
+        unpacked: &mut Unpacked,
+        refuse: &impl Fn(&str) -> Error,
+    ) -> Result<()> {
+        unpacked.of = None;
+        let blocks = &self.texts.payload()[..self.texts.fields()[2] as usize];
         let entry = &table[at];
         let from = u64_at(entry, 0);
         let to = table.get(at + 1).map_or(Some(blocks.len() as u64), |next| u64_at(next, 0));
@@ -171,21 +233,19 @@ impl Texts {
         if raw_length > LARGEST_BLOCK {
             return Err(refuse("its block claims too much"));
         }
-        let raw = zstd::bulk::decompress(packed, raw_length).map_err(|e| refuse("its block is damaged").because(e))?;
-        if Some(checksum(first(entry) as u32, &raw)) != u32_at(entry, 16) {
+        let failed = |e| refuse("its block is damaged").because(e);
+        let decompressor = match &mut unpacked.decompressor {
+            Some(made) => made,
+            none => none.insert(Decompressor::new().map_err(failed)?),
+        };
+        unpacked.raw.clear();
+        unpacked.raw.reserve(raw_length);
+        decompressor.decompress_to_buffer(packed, &mut unpacked.raw).map_err(failed)?;
+        if Some(checksum(u32_at(entry, 8).unwrap_or(u32::MAX), &unpacked.raw)) != u32_at(entry, 16) {
             return Err(refuse("its block does not match its checksum"));
         }
-        let mut rest = &raw[..];
-        for _ in first(entry)..place {
-            rest = record(rest).ok_or_else(|| refuse("a record is cut short"))?.2;
-        }
-        let (texts, span, _) = record(rest).ok_or_else(|| refuse("its record is cut short"))?;
-        let text = |bytes: &[u8]| {
-            std::str::from_utf8(bytes).map(str::to_string).map_err(|e| refuse("it is not UTF-8").because(e))
-        };
-        let (title, text) = (text(texts.0)?, text(texts.1)?);
-        let parent = (!parent.is_empty()).then(|| Parent { id: PassageId::from(parent), span });
-        Ok(Passage { id, title, text, parent })
+        unpacked.of = Some((self.number, at));
+        Ok(())
     }
 
     /// Checks both payloads against their checksums.

@@ -37,14 +37,16 @@
 //! Inference, 2018.
 #![allow(unsafe_code)]
 
+pub mod above;
+
 use super::super::matmul::rowwise::chosen_at_run_time;
 use super::{Finish, HEIGHT, Place, Then, Tile, WIDTH, each, gelu, plain};
 use std::sync::OnceLock;
 
 /// Values multiplied and summed by one step of a kernel.
 const GROUP: usize = 4;
-/// More inputs could carry a sum of `255 · 127` each past 31 bits.
-const MOST_INPUTS: usize = 65_536;
+/// Inputs of a row at most: more could carry a sum of `255 · 127` each past 31 bits.
+pub const MOST_INPUTS: usize = 65_536;
 /// Rows that span less are taken for zero: their inverse scale would not be finite.
 const TINY: f32 = 1e-30;
 
@@ -224,10 +226,13 @@ impl Panels {
             let inverse = if most > TINY { 127.0 / most } else { 0.0 };
             let column = &mut columns[panel];
             column.scales[c] = most / 127.0;
-            for (k, w) in row.iter().enumerate() {
-                let value = ((w * inverse + ROUND).to_bits() as u8).cast_signed();
-                values[panel * WIDTH * depth + (k / GROUP * WIDTH + c) * GROUP + k % GROUP] = value;
-                column.sums[c] += i32::from(value);
+            let groups = values[panel * WIDTH * depth..].as_chunks_mut::<GROUP>().0;
+            let to = groups.iter_mut().skip(c).step_by(WIDTH);
+            for (row, to) in row.chunks(GROUP).zip(to) {
+                for (w, value) in row.iter().zip(to) {
+                    *value = ((w * inverse + ROUND).to_bits() as u8).cast_signed();
+                    column.sums[c] += i32::from(*value);
+                }
             }
             column.begin[c] = -128 * column.sums[c];
         }

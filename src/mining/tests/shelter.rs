@@ -102,7 +102,7 @@ fn a_positive_stays_one_though_a_held_out_question_has_it_too() {
 
 #[test]
 fn twins_are_found_as_by_comparing_all() {
-    use crate::mining::features::Features;
+    use crate::mining::features::{Features, Marks};
     use crate::mining::protect::protected;
     let (passages, bundled) = planted();
     let lab = lab(&passages, false, Chunking::None);
@@ -113,7 +113,9 @@ fn twins_are_found_as_by_comparing_all() {
     });
     let options = MineOptions::default();
     let shelter = protected(&lab.searcher, &[held_out], &options).unwrap();
-    let features: Vec<Features> = passages.iter().map(Features::of).collect();
+    let marks = Marks { tokens: true, title: true, words: true, signature: true };
+    let features: Vec<Features> =
+        passages.iter().map(|passage| Features::of(&passage.title, &passage.text, marks)).collect();
     let mut twins = 0;
     for mine in features.iter().skip(1).step_by(2) {
         let any = features.iter().step_by(2).any(|theirs| mine.print.likeness(&theirs.print, NEAR_DUPLICATE).is_some());
