@@ -143,12 +143,23 @@ impl Gradients {
             Gradient::Dense(tensor) if tensor.device().is_cpu() => {
                 with_values(tensor, |values| values.par_chunks(BLOCK).map(squares).collect::<Vec<f64>>().iter().sum())
             }
-            Gradient::Dense(tensor) => {
-                let sum = tensor.sqr().and_then(|squares| squares.sum_all()?.to_scalar::<f32>()).map_err(failed)?;
-                Ok(f64::from(sum))
-            }
+            // Below.
+            Gradient::Dense(_) => Ok(0.0),
         });
-        Ok(squares.sum::<Result<f64>>()?.sqrt())
+        Ok((squares.sum::<Result<f64>>()? + self.squares_on_device().map_err(failed)?).sqrt())
+    }
+
+    /// The sum of squares of what lies on a GPU, waited for once.
+    fn squares_on_device(&self) -> candle_core::Result<f64> {
+        let on_device = self.0.iter().filter_map(|gradient| match gradient {
+            Gradient::Dense(tensor) if !tensor.device().is_cpu() => Some(tensor),
+            _ => None,
+        });
+        let sums = on_device.map(|tensor| tensor.sqr()?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
+        match sums.is_empty() {
+            true => Ok(0.0),
+            false => Tensor::stack(&sums, 0)?.sum_all()?.to_scalar::<f32>().map(f64::from),
+        }
     }
 }
 

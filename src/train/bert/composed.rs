@@ -6,7 +6,8 @@
 //! With a `dtype` of bf16, products and attention run in it on copies of the f32 weights, made at the beginning of
 //! each pass; normalisation and pooling stay in f32, and gradients come back to the weights in f32.
 //!
-//! Dropout draws the masks of the other path, so both give the same rows; on a GPU they are made by the CPU.
+//! Dropout draws the masks of the other path, so both give the same rows. A GPU draws masks of its own, the same ones each
+//! time the same texts pass in the same step: making them on the CPU took ten times as long as all the rest.
 //!
 //! Cost: padding is computed and every intermediate kept; on a CPU several times the time and memory of
 //! [`pass`](super::pass).
@@ -16,7 +17,7 @@ use super::super::tower::Packed;
 use super::view::{Pair, View};
 use crate::encoder::config::Config;
 use crate::encoder::pooling::Pooling;
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Shape, Tensor};
 use candle_nn::ops::softmax;
 
 /// Added to the scores of padding: far below any score, and finite in bf16.
@@ -45,6 +46,9 @@ pub(super) fn forward(
     let longest = texts.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
     let batch = Batch { config, texts, masks, longest, device: weights[0].device(), dtype };
     let (n, h) = (texts.len(), config.hidden);
+    if let (false, Some(masks)) = (batch.device.is_cpu(), &batch.masks) {
+        batch.device.set_seed(masks.seed())?;
+    }
     let mut rows = batch.embed(&view)?;
     let hidden = batch.per_token(|present| if present { 0.0 } else { HIDDEN })?;
     let hidden = hidden.reshape((n, 1, 1, longest))?.to_dtype(dtype)?;
@@ -120,9 +124,8 @@ impl Batch<'_> {
         let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?.broadcast_add(hidden)?;
         let mut p = softmax(&scores, D::Minus1)?;
         if let Some(masks) = self.masks {
-            let mut kept = Vec::with_capacity(p.elem_count());
-            for (text, ends) in self.texts.offsets.windows(2).enumerate() {
-                let (mask, length) = (masks.at(text, 3 * layer + 1), ends[1] - ends[0]);
+            let square = |text: usize, length: usize, kept: &mut Vec<f32>| {
+                let mask = masks.at(text, 3 * layer + 1);
                 for head in 0..heads {
                     let mut square = vec![1.0; length * length];
                     mask.part(head).apply(&mut square);
@@ -133,8 +136,8 @@ impl Batch<'_> {
                     }
                     kept.resize(start + self.longest * self.longest, 0.0);
                 }
-            }
-            p = (p * Tensor::from_vec(kept, scores.shape(), self.device)?.to_dtype(self.dtype)?)?;
+            };
+            p = (p * self.kept(masks, scores.shape(), square)?)?;
         }
         p.matmul(&v)?.transpose(1, 2)?.reshape((n * self.longest, self.config.hidden))
     }
@@ -143,13 +146,27 @@ impl Batch<'_> {
     fn drop(&self, place: usize, rows: Tensor) -> Result<Tensor> {
         let Some(masks) = self.masks else { return Ok(rows) };
         let h = self.config.hidden;
-        let mut kept = Vec::with_capacity(rows.elem_count());
-        for (text, ends) in self.texts.offsets.windows(2).enumerate() {
-            let mut one = vec![1.0f32; (ends[1] - ends[0]) * h];
+        let block = |text: usize, length: usize, kept: &mut Vec<f32>| {
+            let mut one = vec![1.0f32; length * h];
             masks.at(text, place).apply(&mut one);
             kept.extend_from_slice(&one);
             kept.resize((text + 1) * self.longest * h, 0.0);
+        };
+        &rows * self.kept(masks, rows.shape(), block)?
+    }
+
+    /// What dropout multiplies values by: as `of_text` appends it text by text, given its number and tokens; on a GPU,
+    /// which would wait for that, as it draws itself.
+    fn kept(&self, masks: Masks, shape: &Shape, of_text: impl Fn(usize, usize, &mut Vec<f32>)) -> Result<Tensor> {
+        if !self.device.is_cpu() {
+            let draws = Tensor::rand(0f32, 1.0, shape, self.device)?;
+            let (share, scale) = masks.rate();
+            return draws.ge(share)?.to_dtype(self.dtype)?.affine(scale, 0.0);
         }
-        rows * Tensor::from_vec(kept, (self.texts.len() * self.longest, h), self.device)?.to_dtype(self.dtype)?
+        let mut kept = Vec::with_capacity(shape.elem_count());
+        for (text, ends) in self.texts.offsets.windows(2).enumerate() {
+            of_text(text, ends[1] - ends[0], &mut kept);
+        }
+        Tensor::from_vec(kept, shape, self.device)?.to_dtype(self.dtype)
     }
 }

@@ -32,6 +32,17 @@ impl Masks {
         dropout.filter(|_| threshold > 0).map(|dropout| Masks { dropout, threshold })
     }
 
+    /// What draws for all texts of the call may start from.
+    pub(crate) fn seed(&self) -> u64 {
+        self.dropout.text_seed(0)
+    }
+
+    /// The share of values that is dropped, and what the others are multiplied by.
+    pub(crate) fn rate(&self) -> (f64, f64) {
+        let share = self.threshold as f64 / f64::from(DRAWS);
+        (share, 1.0 / (1.0 - share))
+    }
+
     /// The mask at a place of the network for a text of the call (0 is its first).
     pub(crate) fn at(&self, text: usize, place: usize) -> Mask {
         let key = mix(self.dropout.text_seed(text) ^ mix(place as u64 + 1));
