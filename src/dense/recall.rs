@@ -8,8 +8,8 @@
 //! ann_recall@k = mean over queries of  |{found : score ≥ the k-th best score}| / |{the k best}|
 //! ```
 //!
-//! This is against exact search over the f32 rows, whatever is stored of them; it says nothing of relevance, which is `recall@k` against judgments. Comparing
-//! scores, not ordinals, counts a row that ties with the k-th best as found.
+//! This is against exact search over the f32 rows, whatever is stored of them; it says nothing of relevance, which is
+//! `recall@k` against judgments. Comparing scores, not ordinals, counts a row that ties with the k-th best as found.
 //!
 //! The queries of the sample are made from the rows, as a build has no questions. Rows themselves would flatter the
 //! graph, which links each row to its neighbours: on 20,000 passages at `ef` 80 rows find .998 of their ten nearest
@@ -79,13 +79,19 @@ impl<'a> Yardstick<'a> {
 
     /// The mean share of the best that a search finds, 1 without queries.
     fn recall(&self, search: impl Fn(&[f32]) -> Ranking<Ordinal> + Sync) -> f64 {
-        let shares = self.queries.par_iter().zip(&self.best).map(|(query, (wanted, least))| {
-            let found: Vec<u32> = search(query).iter().map(|(ordinal, _)| ordinal.0).collect();
-            let mut scores = Vec::with_capacity(found.len());
-            Scorer::new(self.rows, query).at(&found, &mut scores);
-            let right = scores.iter().filter(|score| f64::from(**score) >= *least).count();
-            right as f64 / (*wanted).max(1) as f64
-        });
+        self.share(self.queries.par_iter().map(|query| search(query)).collect())
+    }
+
+    /// The mean share of the best among what was found for each query.
+    fn share(&self, found: Vec<Ranking<Ordinal>>) -> f64 {
+        let shares =
+            found.into_par_iter().zip(&self.queries).zip(&self.best).map(|((found, query), (wanted, least))| {
+                let found: Vec<u32> = found.iter().map(|(ordinal, _)| ordinal.0).collect();
+                let mut scores = Vec::with_capacity(found.len());
+                Scorer::new(self.rows, query).at(&found, &mut scores);
+                let right = scores.iter().filter(|score| f64::from(**score) >= *least).count();
+                right as f64 / (*wanted).max(1) as f64
+            });
         // Collected before it is summed: the order of a parallel sum is not fixed.
         let shares: Vec<f64> = shares.collect();
         if shares.is_empty() { 1.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
@@ -94,13 +100,15 @@ impl<'a> Yardstick<'a> {
 
 /// The share of the ten nearest that is lost where every stored row is looked at: what fewer bits cost.
 pub(super) fn lost(yardstick: &Yardstick<'_>, store: &Store) -> f64 {
-    1.0 - yardstick.recall(|query| {
-        let rough = exact::search(store.compared(), query, store.candidates(DEPTH));
+    let queries: Vec<&[f32]> = yardstick.queries.iter().map(Vec::as_slice).collect();
+    let rough = exact::search_many(store.compared(), &queries, store.candidates(DEPTH));
+    let scored = rough.into_par_iter().zip(&queries).map(|(rough, query)| {
         let (rows, mut scores): (Vec<u32>, Vec<f32>) = rough.iter().map(|(row, score)| (row.0, score as f32)).unzip();
         store.rescore(query, &rows, &mut scores);
         let ranked = rows.into_iter().zip(scores).map(|(row, score)| (Ordinal(row), f64::from(score)));
         Ranking::new(ranked.collect()).truncated(DEPTH)
-    })
+    });
+    1.0 - yardstick.share(scored.collect())
 }
 
 /// Doubles the beam until the floor holds or there is no wider one, then halves the last step three times: the beam

@@ -155,6 +155,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn every_kernel_agrees_with_exact_arithmetic(
             pairs in prop::collection::vec((-3f32..3.0, -3f32..3.0), 0..300)

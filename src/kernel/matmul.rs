@@ -165,6 +165,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn products_equal_the_definition(m in 1..20usize, k in 1..40usize, n in 1..20usize, pad in 0..4usize, add: bool) {
             let noise = |i: usize, j: usize| ((i * 7919 + j * 104_729) % 211) as f32 / 211.0 - 0.5;

@@ -103,6 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn every_kernel_finds_the_greatest_of_each_block(scores in prop::collection::vec(-2f32..9.0, 0..400)) {
             let most = |block: &[f32]| block.iter().copied().fold(0.0, f32::max);

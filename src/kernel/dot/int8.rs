@@ -165,6 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         /// Every length up to several registers, and every value a byte can have: a damaged file may hold any.
         #[test]
         fn every_kernel_gives_the_same_sum_one_by_one_and_scattered(

@@ -227,6 +227,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn chosen_and_plain_agree(x in proptest::collection::vec(-20.0f32..20.0, 1..120), scale in 0.01f32..2.0) {
             let bias: Vec<f32> = (0..x.len()).map(|i| (i % 5) as f32 * 0.1).collect();
