@@ -2,7 +2,7 @@
 //!
 //! In flow [`Contest`]s, one a judged query: its candidates with both sides' scores, their grades, its features; out flows a
 //! [`Tuning`]. Several **families** compete: the index's present fusion, convex combinations under three normalisers (21
-//! weights each), reciprocal rank fusion (9 constants), and the per-query weight ([`predict`](crate::fusion::predict)), which
+//! weights each), reciprocal rank fusion (9 constants), and the per-query weight ([`predict`]), which
 //! begins with the best of the convex ones.
 //!
 //! ```text
