@@ -20,7 +20,8 @@ impl ValueKind {
     const ALL: [ValueKind; 3] = [ValueKind::F32, ValueKind::F16, ValueKind::Int8];
 
     /// What suits `n` rows of `d` components when nobody says: int8 where searches walk the graph
-    /// ([`GRAPH_PAYS_FROM`](super::GRAPH_PAYS_FROM)), for a quarter more disk and two thirds of the time; f32 below.
+    /// ([`GRAPH_PAYS_FROM`](super::GRAPH_PAYS_FROM)), for a quarter more disk and three quarters of the time; f32
+    /// below.
     pub fn fitting(n: usize, d: usize) -> ValueKind {
         if n >= super::GRAPH_PAYS_FROM && d <= int8::MAX_DIMENSION { ValueKind::Int8 } else { ValueKind::F32 }
     }

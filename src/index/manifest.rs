@@ -197,7 +197,8 @@ pub struct FusionRecord {
     pub found_by: String,
     /// Pseudo-queries they rest on; 0 when given by the user.
     pub queries: usize,
-    /// Mean reciprocal rank of sparse alone, dense alone and the fusion on those pseudo-queries.
+    /// Mean reciprocal rank of sparse alone, dense alone and the fusion on those pseudo-queries; a weight per query is
+    /// measured on those it was not fitted on.
     pub reciprocal_ranks: Option<[f64; 3]>,
     /// 95 % interval of the fusion's gain in reciprocal rank over sparse alone.
     pub gain_interval: Option<[f64; 2]>,

@@ -2,7 +2,7 @@
 //!
 //! In: a question. Out: [`Signals`]: its words, terms, tokens and their rarity.
 //!
-//! Cost: analysing the question twice.
+//! Cost: cutting the question into terms and tokens, and looking the terms up.
 
 use crate::encoder::contract::Encoder;
 use crate::error::Result;

@@ -70,9 +70,9 @@ impl SparseIndex {
     /// How many terms a text has, each as often as it occurs, and the sum of BM25's inverse document frequencies of those
     /// that the collection has: how much there is to be found by words.
     pub fn idf_mass(&self, text: &str) -> Result<(usize, f64)> {
-        let mut terms = 0;
-        self.analyzer().for_each_term(text, |_| terms += 1);
-        let known = guard(&self.folder, || self.query_terms(text, &Weighting::default()))?;
+        let counts = self.counted(text);
+        let terms = counts.iter().map(|(_, count)| *count as usize).sum();
+        let known = guard(&self.folder, || self.known(counts, &Weighting::default()))?;
         Ok((terms, known.iter().map(|term| f64::from(term.query_tf) * term.idf).sum()))
     }
 
@@ -86,8 +86,13 @@ impl SparseIndex {
 
     /// A query's distinct terms that the collection knows, in order of first occurrence, weighted.
     pub(crate) fn query_terms(&self, text: &str, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
+        self.known(self.counted(text), weighting)
+    }
+
+    /// Of counted terms those that the collection knows, weighted.
+    fn known(&self, counts: Vec<(String, u32)>, weighting: &Weighting) -> Result<Vec<QueryTerm>> {
         let mut terms = Vec::new();
-        for (text, query_tf) in self.counted(text) {
+        for (text, query_tf) in counts {
             let Found { df, idf, places } = self.find(&text, weighting)?;
             if df > 0 {
                 terms.push(QueryTerm { text, query_tf, df, idf, weight: 0.0, places });
